@@ -1,0 +1,87 @@
+"""The record: one JSON object a problem, the same through every stage.
+
+A stage only adds keys. Keys it does not know pass through untouched, so the checks below look at what a
+stage is about to use and at nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+SCHEMA = "klear/1"
+SFT_SCHEMA = "klear-sft/1"
+ABILITIES = ("math", "code")
+
+Record = dict[str, Any]
+Ability = Literal["math", "code"]
+Check = Callable[[Record], str | None]
+"""Says what is wrong with a record, ``None`` where nothing is."""
+
+
+def problem_of(record: Record) -> str | None:
+    """What keeps this object from being a klear record, ``None`` if it is one."""
+    schema = record.get("schema")
+    if schema != SCHEMA:
+        found = "no key 'schema'" if schema is None else f"schema {schema!r}"
+        return f"{found}; expected {SCHEMA!r}; raw problem files go through `klear curate` first"
+    if not isinstance(record.get("id"), str):
+        return "key 'id' is not a string; expected the 16 hex digits that `klear curate` writes"
+    if record.get("ability") not in ABILITIES:
+        return f"key 'ability' is {record.get('ability')!r}; expected one of {', '.join(ABILITIES)}"
+    prompt_problem = messages_problem(record.get("prompt"), "prompt")
+    if prompt_problem:
+        return prompt_problem
+    reward_model = record.get("reward_model")
+    if not isinstance(reward_model, dict) or not isinstance(reward_model.get("ground_truth"), str):
+        return "key 'reward_model.ground_truth' is not a string; expected the gold answer or the tests as JSON"
+    return None
+
+
+def messages_problem(messages: object, key: str) -> str | None:
+    """What keeps a value from being a non-empty list of chat messages, ``None`` if it is one."""
+    expected = f"key {key!r} is not a list of chat messages; expected [{{'role': …, 'content': …}}, …]"
+    if not isinstance(messages, list) or not messages:
+        return expected
+    for message in messages:
+        if not isinstance(message, dict):
+            return expected
+        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+            return expected
+    return None
+
+
+def rollouts_problem(record: Record) -> str | None:
+    """Like :func:`problem_of`, and the record must hold rollouts."""
+    problem = problem_of(record)
+    if problem:
+        return problem
+    rollouts = record.get("rollouts")
+    if not isinstance(rollouts, list):
+        return "no key 'rollouts'; expected a list of completions; run `klear sample` first"
+    for position, rollout in enumerate(rollouts):
+        if not isinstance(rollout, dict) or not isinstance(rollout.get("completion"), str):
+            return f"rollouts[{position}].completion is not a string; expected what the model wrote"
+    return None
+
+
+def rewards_problem(record: Record) -> str | None:
+    """Like :func:`rollouts_problem`, and every rollout must have been judged."""
+    problem = rollouts_problem(record)
+    if problem:
+        return problem
+    command = "klear reward-code" if record["ability"] == "code" else "klear reward-math"
+    for position, rollout in enumerate(record["rollouts"]):
+        if "reward" not in rollout or not isinstance(rollout.get("verdict"), str):
+            return f"rollouts[{position}] has no reward and verdict; expected both; run `{command}` first"
+        reward = rollout["reward"]
+        if reward is not None and (isinstance(reward, bool) or not isinstance(reward, int | float)):
+            return f"rollouts[{position}].reward is {reward!r}; expected a number or null"
+    return None
+
+
+def any_problem(record: Record) -> str | None:
+    """Accepts every object: for commands that show what they are given."""
+    return None
+
+
