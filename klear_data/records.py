@@ -83,5 +83,3 @@ def rewards_problem(record: Record) -> str | None:
 def any_problem(record: Record) -> str | None:
     """Accepts every object: for commands that show what they are given."""
     return None
-
-

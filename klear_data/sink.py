@@ -1,0 +1,159 @@
+"""Where records go: stdout, or a file that is complete or absent."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Protocol
+
+import zstandard
+
+from klear_data.errors import UsageError
+from klear_data.jsonl import STDIO, to_line
+from klear_data.records import Record
+
+
+class Sink(Protocol):
+    """Takes records; as a context manager it lands them when its block ends without an error."""
+
+    def write(self, record: Record) -> None: ...
+
+    def __enter__(self) -> Sink: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class StdoutSink:
+    """Records on stdout, flushed often enough that the next stage of a pipe never waits on a buffer."""
+
+    _flush_every_s = 0.2
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout.buffer
+        self._flushed_at_s = 0.0
+
+    def write(self, record: Record) -> None:
+        self._stream.write(to_line(record))
+        now_s = time.monotonic()
+        if now_s - self._flushed_at_s > self._flush_every_s:
+            self._stream.flush()
+            self._flushed_at_s = now_s
+
+    def __enter__(self) -> StdoutSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._stream.flush()
+
+
+class FileSink:
+    """Records in a file, written beside it under a temporary name and renamed at the end.
+
+    The suffix picks the form: ``.jsonl``, ``.gz``, ``.zst``, ``.parquet``.
+
+    Raises:
+        UsageError: the folder is missing or can't be written, or the disk is full.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        if self.path.is_dir():
+            raise UsageError(f"{path}: a folder; expected a file to write; name a file inside it")
+        try:
+            self._raw: IO[bytes] = open(self._temporary, "wb")  # noqa: SIM115  (closed in __exit__)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        self._stream = self._encoder()
+
+    def _encoder(self) -> IO[bytes]:
+        name = self.path.name.lower()
+        if name.endswith(".gz"):
+            # mtime=0: the same records give the same bytes.
+            return gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, mtime=0)  # type: ignore[return-value]
+        if name.endswith(".zst"):
+            return zstandard.ZstdCompressor().stream_writer(self._raw, closefd=False)
+        return self._raw
+
+    def write(self, record: Record) -> None:
+        try:
+            self._write(record)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def _write(self, record: Record) -> None:
+        self._stream.write(to_line(record))
+
+    def _finish(self) -> None:
+        if self._stream is not self._raw:
+            self._stream.close()
+        self._raw.flush()
+        os.fsync(self._raw.fileno())
+        self._raw.close()
+        os.replace(self._temporary, self.path)
+
+    def __enter__(self) -> FileSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        except OSError as problem:
+            raise unwritable(self.path, problem) from None
+        finally:
+            self._discard()
+
+    def _discard(self) -> None:
+        try:
+            self._raw.close()
+        except OSError:
+            pass  # a full disk fails once more on the buffered rest; the file goes anyway
+        self._temporary.unlink(missing_ok=True)
+
+
+class ParquetSink(FileSink):
+    """Records in a Parquet file (see :mod:`klear_data.parquet`)."""
+
+    def __init__(self, path: str) -> None:
+        from klear_data.parquet import ParquetWriter
+
+        super().__init__(path)
+        self._writer = ParquetWriter(self._raw)
+
+    def _write(self, record: Record) -> None:
+        self._writer.write(record)
+
+    def _finish(self) -> None:
+        self._writer.finish()
+        super()._finish()
+
+
+def open_sink(path: str) -> Sink:
+    """A sink for a path; ``-`` is stdout."""
+    if path == STDIO:
+        return StdoutSink()
+    return ParquetSink(path) if path.lower().endswith(".parquet") else FileSink(path)
+
+
+def unwritable(path: Path, error: OSError) -> UsageError:
+    """The error for a file that can't be written, with what to do about it."""
+    if error.errno == errno.ENOSPC:
+        advice = "free some space or write elsewhere; the unfinished file was removed"
+    elif isinstance(error, FileNotFoundError):
+        advice = f"create the folder {path.parent} first"
+    else:
+        advice = "check the folder's permissions or write elsewhere"
+    return UsageError(f"{path}: can't be written ({error.strerror}); expected a writable place; {advice}")
