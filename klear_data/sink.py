@@ -7,6 +7,8 @@ import gzip
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
@@ -30,6 +32,10 @@ class Sink(Protocol):
     ) -> None: ...
 
 
+class ClosedPipe(Exception):
+    """The reader of stdout has gone (``| head -1``): time to stop, quietly."""
+
+
 class StdoutSink:
     """Records on stdout, flushed often enough that the next stage of a pipe never waits on a buffer."""
 
@@ -40,11 +46,12 @@ class StdoutSink:
         self._flushed_at_s = 0.0
 
     def write(self, record: Record) -> None:
-        self._stream.write(to_line(record))
-        now_s = time.monotonic()
-        if now_s - self._flushed_at_s > self._flush_every_s:
-            self._stream.flush()
-            self._flushed_at_s = now_s
+        with _stdout_errors():
+            self._stream.write(to_line(record))
+            now_s = time.monotonic()
+            if now_s - self._flushed_at_s > self._flush_every_s:
+                self._stream.flush()
+                self._flushed_at_s = now_s
 
     def __enter__(self) -> StdoutSink:
         return self
@@ -53,7 +60,18 @@ class StdoutSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._stream.flush()
+            with _stdout_errors():
+                self._stream.flush()
+
+
+@contextmanager
+def _stdout_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise ClosedPipe from None
+    except OSError as error:
+        raise unwritable(Path("<stdout>"), error) from None
 
 
 class FileSink:

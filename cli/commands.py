@@ -1,0 +1,36 @@
+"""Which command lives where. Each module is light to import and loads what is heavy when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import (
+    curate,
+    demo,
+    doctor,
+    format_,
+    label,
+    reward_code,
+    reward_math,
+    sample,
+    schema,
+    show,
+    sources,
+    train,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add every command to the app, in the order of the chain."""
+    app.command("curate", epilog=curate.EXAMPLES)(curate.curate)
+    app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
+    app.command("reward-math", epilog=reward_math.EXAMPLES)(reward_math.reward_math)
+    app.command("reward-code", epilog=reward_code.EXAMPLES)(reward_code.reward_code)
+    app.command("label", epilog=label.EXAMPLES)(label.label)
+    app.add_typer(format_.app, name="format")
+    app.add_typer(train.app, name="train")
+    app.command("show", epilog=show.EXAMPLES)(show.show)
+    app.command("sources", epilog=sources.EXAMPLES)(sources.sources)
+    app.command("schema", epilog=schema.EXAMPLES)(schema.schema)
+    app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+    app.command("demo", epilog=demo.EXAMPLES)(demo.demo)

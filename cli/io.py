@@ -1,0 +1,215 @@
+"""One run of a stage: reads records, hands them to the stage, and keeps the books.
+
+What holds for every stage is here and only here: line numbers in errors, ``--quarantine``, ``--rejects``,
+``--report``, complete-or-absent files, in = out + rejected + quarantined, Ctrl-C, and a closed pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from cli.options import StageFiles
+from cli.progress import Progress
+from klear_data.errors import KlearError, RecordError
+from klear_data.jsonl import STDIO, BadLine, Source, to_line
+from klear_data.records import Check, Record, problem_of
+from klear_data.sink import Sink, open_sink, unwritable
+from klear_data.stage import Drop, Fan, Ledger, Outcome
+
+
+class Interrupted(KlearError):
+    """Ctrl-C: what was in flight is finished (exit 130)."""
+
+    exit_code = 130
+
+
+class StageRun:
+    """The running stage; see :func:`run_stage` for the usual way in."""
+
+    def __init__(self, stage: str, files: StageFiles) -> None:
+        self.files = files
+        self.ledger = Ledger(stage)
+        self._progress = Progress(quiet=files.quiet)
+        self._interrupted = False
+        self._source: Source | None = None
+        self._rejects: Sink | None = None
+        self._quarantine: Sink | None = None
+
+    def records(self, check: Check = problem_of) -> Iterator[Record]:
+        """The input's records that pass a check; the others are quarantined or stop the run.
+
+        Raises:
+            RecordError: a malformed line, and no ``--quarantine``.
+        """
+        for where, record in self.rows([self.files.input]):
+            problem = check(record)
+            if problem is None:
+                yield record
+            else:
+                self.bad_line(BadLine(where, problem, to_line(record).rstrip(b"\n")))
+
+    def rows(self, paths: Iterable[str]) -> Iterator[tuple[str, Record]]:
+        """``(where, object)`` of every line of some files, counted, up to ``--limit``."""
+        for path in paths:
+            self._source = Source(path)
+            try:
+                for item in self._source:
+                    if self._interrupted or self.ledger.read == self.files.limit:
+                        return
+                    self.ledger.read += 1
+                    if isinstance(item, BadLine):
+                        self.bad_line(item)
+                    else:
+                        yield item
+            finally:
+                self._source.close()
+
+    def bad_line(self, bad: BadLine) -> None:
+        """Set a line aside, or stop.
+
+        Raises:
+            RecordError: there is no ``--quarantine``.
+        """
+        if self._quarantine is None:
+            raise RecordError(
+                f"{bad.where}: {bad.problem}; mend the line, or pass --quarantine FILE to set such lines aside"
+            )
+        self._quarantine.write(bad.as_record())
+        self.ledger.quarantined += 1
+
+    def run(self, outcomes: Callable[[], Iterable[Outcome]]) -> None:
+        """Write what the stage makes of the records, then close the books.
+
+        Raises:
+            Interrupted: after Ctrl-C.
+            AccountingError: a record was lost or invented.
+        """
+        with self._sigint(), ExitStack() as stack:
+            # The quarantine is open before the stage starts: a stage may read ahead as it is built.
+            self._rejects = self._optional_sink(stack, self.files.rejects)
+            self._quarantine = self._optional_sink(stack, self.files.quarantine)
+            output = stack.enter_context(open_sink(self.files.output))
+            for outcome in outcomes():
+                self._put(outcome, output)
+                self._progress.update(self.ledger, self._source.fraction_read() if self._source else None)
+            self._progress.close()
+            self.ledger.check()
+            if self._interrupted and self.files.output != STDIO:
+                raise Interrupted(f"{self.files.output}: not written, the run was interrupted; run it again")
+        self._close_books()
+        if self._interrupted:
+            raise Interrupted("interrupted: the records read so far are written; run again for the rest")
+
+    def _optional_sink(self, stack: ExitStack, path: str | None) -> Sink | None:
+        return None if path is None else stack.enter_context(open_sink(path))
+
+    def _put(self, outcome: Outcome, output: Sink) -> None:
+        if isinstance(outcome, Drop):
+            self.ledger.rejected[outcome.reason] += 1
+            if self._rejects is not None:
+                why = {"stage": self.ledger.stage, "reason": outcome.reason, **outcome.evidence}
+                self._rejects.write({**outcome.record, "rejected": why})
+            return
+        lines = outcome.lines if isinstance(outcome, Fan) else [outcome]
+        for line in lines:
+            output.write(line)
+        self.ledger.out += 1
+        self.ledger.lines += len(lines)
+
+    def _close_books(self) -> None:
+        report = {**self.ledger.as_dict(), "seconds": round(self._progress.seconds, 3)}
+        if self.files.report is not None:
+            write_json(self.files.report, report)
+        if not self.files.quiet:
+            sys.stderr.write(closing_table(self.ledger, self._progress.seconds))
+            sys.stderr.flush()
+
+    @contextmanager
+    def _sigint(self) -> Iterator[None]:
+        """The first Ctrl-C stops the reading, a second one stops the stage where it is."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def on_sigint(_signal: int, _frame: FrameType | None) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+            self._progress.close()
+            sys.stderr.write("interrupted: finishing what is in flight (Ctrl-C again to stop at once)\n")
+
+        before = signal.signal(signal.SIGINT, on_sigint)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def run_stage(
+    stage: str,
+    files: StageFiles,
+    transform: Callable[[Iterator[Record]], Iterable[Outcome]],
+    *,
+    check: Check = problem_of,
+    ledger_notes: Callable[[], dict[str, Any]] | None = None,
+) -> None:
+    """Run a stage that maps a stream of records to a stream of outcomes.
+
+    Args:
+        stage: its name on the command line.
+        files: from the shared options.
+        transform: records in, outcomes out, in order.
+        check: what a record must have for this stage.
+        ledger_notes: called after the last record; further counts for the report and the closing table.
+    """
+    run = StageRun(stage, files)
+
+    def outcomes() -> Iterator[Outcome]:
+        yield from transform(run.records(check))
+        if ledger_notes is not None:
+            run.ledger.notes.update(ledger_notes())
+
+    run.run(outcomes)
+
+
+def closing_table(ledger: Ledger, seconds: float) -> str:
+    """The stage's counts as a person reads them; the drops by reason, most first."""
+    lines = f"  lines {ledger.lines:,}" if ledger.lines != ledger.out else ""
+    head = (
+        f"klear {ledger.stage}: in {ledger.read:,}  out {ledger.out:,}{lines}  "
+        f"dropped {ledger.rejected.total():,}  quarantined {ledger.quarantined:,}  ({seconds:.1f} s)"
+    )
+    rows = [(reason, f"{count:,}") for reason, count in ledger.rejected.most_common()]
+    rows += [(key.replace("_", " "), _note(value)) for key, value in ledger.notes.items()]
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join([head, *(f"  {name:<{width}}  {value}" for name, value in rows)]) + "\n"
+
+
+def _note(value: object) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{key} {_note(inner)}" for key, inner in value.items())
+    return f"{value:,}" if isinstance(value, int) else f"{value}"
+
+
+def write_json(path: str, value: object) -> None:
+    """Write a JSON file, complete or not at all.
+
+    Raises:
+        UsageError: it can't be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise unwritable(target, error) from None

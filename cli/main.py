@@ -1,0 +1,54 @@
+"""``klear``: the commands, and the boundary where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from cli import commands
+from klear_data.errors import KlearError
+from klear_data.sink import ClosedPipe
+
+app = typer.Typer(
+    name="klear",
+    help="From raw problem collections to a trained reasoning model: stages that pipe JSONL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+commands.register(app)
+
+
+def main() -> None:
+    """Run a command and leave with the exit code of the contract.
+
+    0 done, 1 a bug, 2 usage or config, 3 bad records, 4 a missing capability, 130 interrupted.
+    """
+    try:
+        app()
+    except ClosedPipe:
+        _leave(0)
+    except KlearError as error:
+        sys.stderr.write(f"error: {error}\n")
+        _leave(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        _leave(130)
+    except Exception:  # noqa: BLE001  (the boundary: whatever is left is a bug, and said to be one)
+        traceback.print_exc()
+        sys.stderr.write("error: this is a bug in klear, not in your data; please report it with the lines above\n")
+        _leave(1)
+
+
+def _leave(code: int) -> None:
+    """Exit without a second complaint from a pipe that is already closed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -1,0 +1,49 @@
+"""From labelled problems to RL prompts: keep what a majority of the responses solves (§3.2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from klear_data.records import Record, problem_of
+from klear_data.stage import Drop
+
+Keep = Literal["majority", "all"]
+
+
+def labelled_problem(record: Record) -> str | None:
+    """The check of ``klear format rl --keep majority``: a record with a difficulty label."""
+    problem = problem_of(record)
+    if problem is None and not isinstance(record.get("difficulty"), dict):
+        return "no key 'difficulty'; expected one for --keep majority; run `klear label` first"
+    return problem
+
+
+def rl_prompts(
+    records: Iterable[Record], *, keep: Keep = "majority", without_rollouts: bool = False
+) -> Iterator[Record | Drop]:
+    """Choose the problems that RL trains on.
+
+    Args:
+        records: with a ``difficulty`` if ``keep`` is ``majority``.
+        keep: ``majority`` keeps problems whose pass rate is above one half; ``all`` keeps every one.
+        without_rollouts: leave the rollouts out of what is written; RL samples its own.
+
+    Returns:
+        Records, and drops with the reasons ``unscored`` and ``pass_rate_not_above_half``.
+    """
+    for record in records:
+        reason = _reason_against(record) if keep == "majority" else None
+        if reason is not None:
+            yield Drop(record, reason, {"pass_rate": record["difficulty"].get("pass_rate")})
+        elif without_rollouts:
+            yield {key: value for key, value in record.items() if key != "rollouts"}
+        else:
+            yield record
+
+
+def _reason_against(record: Record) -> str | None:
+    pass_rate = record["difficulty"].get("pass_rate")
+    if pass_rate is None:
+        return "unscored"
+    return None if pass_rate > 0.5 else "pass_rate_not_above_half"

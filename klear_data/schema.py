@@ -1,0 +1,96 @@
+"""The lines that stages exchange, as JSON Schema (draft 2020-12).
+
+Every key a stage adds is optional here, since a record gains them one stage at a time; keys that are not listed
+are allowed and pass through untouched.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from klear_data.records import ABILITIES, SCHEMA, SFT_SCHEMA
+from klear_data.reward.scheme import Verdict
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_NULLABLE_NUMBER = {"type": ["number", "null"]}
+
+
+def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": required}
+
+
+_MESSAGES = {
+    "type": "array",
+    "minItems": 1,
+    "items": _object({"role": {"type": "string"}, "content": {"type": "string"}}, ["role", "content"]),
+}
+_VERDICT = {"enum": list(get_args(Verdict))}
+_ROLLOUT = _object(
+    {
+        "index": {"type": "integer"},
+        "completion": {"type": "string"},
+        "finish_reason": {"type": ["string", "null"]},
+        "num_tokens": {"type": ["integer", "null"]},
+        "reward": {**_NULLABLE_NUMBER, "description": "null where the verifier failed: unscored, never a reward"},
+        "verdict": _VERDICT,
+        "passed": {"type": "integer", "description": "tests passed (code)"},
+        "total": {"type": "integer", "description": "tests run (code)"},
+        "answer": {"type": ["string", "null"], "description": "the answer found (math)"},
+        "format_ok": {"type": "boolean"},
+        "wall_s": {"type": "number"},
+    },
+    ["completion"],
+)
+_DIFFICULTY = _object(
+    {
+        "pass_rate": _NULLABLE_NUMBER,
+        "pass_rate_ci95": {"type": ["array", "null"], "items": {"type": "number"}},
+        "mean_reward": _NULLABLE_NUMBER,
+        "scored": {"type": "integer"},
+        "unscored": {"type": "integer"},
+        "label": {"enum": ["easy", "hard", "unscored"]},
+        "labeler": {"type": ["string", "null"]},
+    },
+    ["pass_rate", "scored", "unscored", "label"],
+)
+
+RECORD_SCHEMA: dict[str, Any] = {
+    "$schema": _DRAFT,
+    "title": "klear record",
+    **_object(
+        {
+            "schema": {"const": SCHEMA},
+            "id": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+            "data_source": {"type": "string"},
+            "ability": {"enum": list(ABILITIES)},
+            "prompt": _MESSAGES,
+            "reward_model": _object(
+                {"style": {"type": "string"}, "ground_truth": {"type": "string"}}, ["ground_truth"]
+            ),
+            "extra_info": {"type": "object"},
+            "curation": {"type": "object"},
+            "sampling": {"type": "object"},
+            "rollouts": {"type": "array", "items": _ROLLOUT},
+            "difficulty": _DIFFICULTY,
+        },
+        ["schema", "id", "ability", "prompt", "reward_model"],
+    ),
+}
+
+SFT_RECORD_SCHEMA: dict[str, Any] = {
+    "$schema": _DRAFT,
+    "title": "klear SFT example",
+    **_object(
+        {
+            "schema": {"const": SFT_SCHEMA},
+            "id": {"type": "string"},
+            "data_source": {"type": ["string", "null"]},
+            "ability": {"enum": list(ABILITIES)},
+            "messages": _MESSAGES,
+            "verdict": _VERDICT,
+            "reward": _NULLABLE_NUMBER,
+            "difficulty": _DIFFICULTY,
+        },
+        ["schema", "id", "messages"],
+    ),
+}
