@@ -18,10 +18,10 @@ from typing import Any
 
 from cli.options import StageFiles
 from cli.progress import Progress
-from klear_data.errors import KlearError, RecordError
+from klear_data.errors import KlearError, RecordError, UsageError
 from klear_data.jsonl import STDIO, BadLine, Source, to_line
 from klear_data.records import Check, Record, problem_of
-from klear_data.sink import Sink, open_sink, unwritable
+from klear_data.sink import ResumableSink, Sink, open_sink, unwritable
 from klear_data.stage import Drop, Fan, Ledger, Outcome
 
 
@@ -32,10 +32,19 @@ class Interrupted(KlearError):
 
 
 class StageRun:
-    """The running stage; see :func:`run_stage` for the usual way in."""
+    """The running stage; see :func:`run_stage` for the usual way in.
 
-    def __init__(self, stage: str, files: StageFiles) -> None:
+    Args:
+        stage: its name on the command line.
+        files: from the shared options.
+        resume: keep finished records on disk and skip those that an earlier run left there; says why the
+            last of them does not belong to this run, None if it does.
+    """
+
+    def __init__(self, stage: str, files: StageFiles, *, resume: Check | None = None) -> None:
         self.files = files
+        self._resume = resume
+        self._to_skip = 0
         self.ledger = Ledger(stage)
         self._progress = Progress(quiet=files.quiet)
         self._interrupted = False
@@ -51,10 +60,13 @@ class StageRun:
         """
         for where, record in self.rows([self.files.input]):
             problem = check(record)
-            if problem is None:
-                yield record
-            else:
+            if problem is not None:
                 self.bad_line(BadLine(where, problem, to_line(record).rstrip(b"\n")))
+            elif self.ledger.out < self._to_skip:
+                self.ledger.out += 1
+                self.ledger.lines += 1
+            else:
+                yield record
 
     def rows(self, paths: Iterable[str]) -> Iterator[tuple[str, Record]]:
         """``(where, object)`` of every line of some files, counted, up to ``--limit``."""
@@ -96,17 +108,33 @@ class StageRun:
             # The quarantine is open before the stage starts: a stage may read ahead as it is built.
             self._rejects = self._optional_sink(stack, self.files.rejects)
             self._quarantine = self._optional_sink(stack, self.files.quarantine)
-            output = stack.enter_context(open_sink(self.files.output))
+            output = stack.enter_context(self._open_output())
             for outcome in outcomes():
                 self._put(outcome, output)
                 self._progress.update(self.ledger, self._source.fraction_read() if self._source else None)
             self._progress.close()
             self.ledger.check()
             if self._interrupted and self.files.output != STDIO:
-                raise Interrupted(f"{self.files.output}: not written, the run was interrupted; run it again")
+                kept = "what is finished is kept" if self._resume else "not written"
+                raise Interrupted(f"{self.files.output}: {kept}, the run was interrupted; run it again")
         self._close_books()
         if self._interrupted:
             raise Interrupted("interrupted: the records read so far are written; run again for the rest")
+
+    def _open_output(self) -> Sink:
+        if self._resume is None:
+            return open_sink(self.files.output)
+        sink = ResumableSink(self.files.output)
+        problem = self._resume(sink.last) if sink.last is not None else None
+        if problem is not None:
+            raise UsageError(
+                f"{sink.partial}: {problem}; expected an earlier run with the same settings; run with those, or "
+                f"remove the file to begin anew"
+            )
+        if sink.finished:
+            self._to_skip = sink.finished
+            self.ledger.notes["resumed_after"] = sink.finished
+        return sink
 
     def _optional_sink(self, stack: ExitStack, path: str | None) -> Sink | None:
         return None if path is None else stack.enter_context(open_sink(path))
@@ -160,6 +188,7 @@ def run_stage(
     *,
     check: Check = problem_of,
     ledger_notes: Callable[[], dict[str, Any]] | None = None,
+    resume: Check | None = None,
 ) -> None:
     """Run a stage that maps a stream of records to a stream of outcomes.
 
@@ -169,8 +198,9 @@ def run_stage(
         transform: records in, outcomes out, in order.
         check: what a record must have for this stage.
         ledger_notes: called after the last record; further counts for the report and the closing table.
+        resume: see :class:`StageRun`.
     """
-    run = StageRun(stage, files)
+    run = StageRun(stage, files, resume=resume)
 
     def outcomes() -> Iterator[Outcome]:
         yield from transform(run.records(check))

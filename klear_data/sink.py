@@ -16,7 +16,7 @@ from typing import IO, Protocol
 import zstandard
 
 from klear_data.errors import UsageError
-from klear_data.jsonl import STDIO, to_line
+from klear_data.jsonl import STDIO, parse_object, to_line
 from klear_data.records import Record
 
 
@@ -157,6 +157,68 @@ class ParquetSink(FileSink):
     def _finish(self) -> None:
         self._writer.finish()
         super()._finish()
+
+
+class ResumableSink:
+    """Records in ``FILE.partial``, on disk as they finish, which becomes ``FILE`` when the stage is done.
+
+    A run that was killed leaves the partial file; the next one cuts off a half-written last line and goes on
+    after the last whole record.
+
+    Attributes:
+        finished: the records found in the partial file: how many, and the last one.
+
+    Raises:
+        UsageError: the path is stdout or not plain ``.jsonl``, or can't be written.
+    """
+
+    def __init__(self, path: str) -> None:
+        if not path.lower().endswith(".jsonl"):
+            raise UsageError(
+                f"--output {path}: can't be resumed; expected a .jsonl file with --resume; name one with -o FILE.jsonl"
+            )
+        self.path = Path(path)
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self.finished = 0
+        self.last: Record | None = None
+        try:
+            self._stream = open(self.partial, "r+b" if self.partial.exists() else "w+b")  # noqa: SIM115
+            self._recover()
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def _recover(self) -> None:
+        end = 0
+        for line in self._stream:
+            if not line.endswith(b"\n"):
+                break
+            self.last = parse_object(line)
+            self.finished += 1
+            end += len(line)
+        self._stream.seek(end)
+        self._stream.truncate()
+
+    def write(self, record: Record) -> None:
+        try:
+            self._stream.write(to_line(record))
+            self._stream.flush()
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def __enter__(self) -> ResumableSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            if kind is None:
+                os.replace(self.partial, self.path)
+        except OSError as problem:
+            raise unwritable(self.path, problem) from None
 
 
 def open_sink(path: str) -> Sink:
