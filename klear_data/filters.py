@@ -1,0 +1,91 @@
+"""Filters of single records: each looks at a record and says with what reason it must go, or nothing.
+
+They read no other record, so they run in any order and on any shard of the data.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from klear_data.records import ABILITIES, Record
+from klear_data.text import prompt_text
+
+NO_ANSWER = frozenset({"", "-", "proof", "notfound", "not found", "null", "none"})
+"""What sources write where a problem has no answer to check (NuminaMath: ``proof``, ``notfound``)."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a record goes: a reason in snake_case, and what the filter saw."""
+
+    reason: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+Filter = Callable[[Record], Rejection | None]
+
+
+def prompt_filter(record: Record) -> Rejection | None:
+    """``empty_prompt``: nothing asked, or only the ``-`` of a row that must be joined to another data set."""
+    text = prompt_text(record["prompt"]).strip()
+    return Rejection("empty_prompt", {"prompt": text}) if text in ("", "-") else None
+
+
+def ability_filter(record: Record) -> Rejection | None:
+    """``unsupported_ability``: neither math nor code, so nothing here could verify an answer."""
+    ability = record["ability"]
+    return None if ability in ABILITIES else Rejection("unsupported_ability", {"ability": ability})
+
+
+def gold_filter(record: Record) -> Rejection | None:
+    """``gold_unparseable``: the gold of a math problem that the verifier can't read or that fails against itself."""
+    gold = record["reward_model"]["ground_truth"]
+    if record["ability"] != "math" or not has_gold(record):
+        return None
+    problem = _gold_problem(gold)
+    return None if problem is None else Rejection("gold_unparseable", {"gold": gold, "problem": problem})
+
+
+def suite_filter(record: Record, *, min_tests: int = 1) -> Rejection | None:
+    """``tests_malformed``, ``no_tests``, or ``too_few_tests`` (the paper keeps problems with 16 or more, §3.2.1)."""
+    if record["ability"] != "code" or not has_gold(record):
+        return None
+    if importlib.util.find_spec("sandbox.formats") is None:  # TODO: until it lands
+        return None
+    parse_tests = importlib.import_module("sandbox.formats").parse_tests
+    try:
+        count = len(parse_tests(record["reward_model"]["ground_truth"]))
+    except ValueError as error:
+        return Rejection("tests_malformed", {"problem": str(error)})
+    if count == 0:
+        return Rejection("no_tests", {"tests": 0})
+    if count < min_tests:
+        return Rejection("too_few_tests", {"tests": count, "min_tests": min_tests})
+    return None
+
+
+def answer_filter(record: Record) -> Rejection | None:
+    """``no_gold`` or ``no_tests``: nothing to check an answer against."""
+    if has_gold(record):
+        return None
+    gold = record["reward_model"]["ground_truth"]
+    return Rejection("no_tests" if record["ability"] == "code" else "no_gold", {"gold": gold})
+
+
+def has_gold(record: Record) -> bool:
+    gold: str = record["reward_model"]["ground_truth"]
+    return len(gold) > 16 or gold.strip().lower() not in NO_ANSWER  # tests may be megabytes
+
+
+@lru_cache(maxsize=1 << 16)  # golds repeat: 7,473 GSM8K problems have under 1,000 different ones
+def _gold_problem(gold: str) -> str | None:
+    if importlib.util.find_spec("klear_data.reward.math") is None:  # TODO: until it lands
+        return None
+    math = importlib.import_module("klear_data.reward.math")
+    problem: str | None = math.gold_problem(gold)
+    return problem

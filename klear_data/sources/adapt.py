@@ -1,0 +1,121 @@
+"""A raw row as a klear record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from klear_data.records import SCHEMA, Record, problem_of, rollouts_problem
+from klear_data.sources.columns import Row
+from klear_data.sources.golds import ANSWER_COLUMNS, SOLUTION_COLUMNS, read_gold, unwrapped
+from klear_data.sources.paths import source_name
+from klear_data.sources.prompts import read_prompt
+from klear_data.sources.responses import read_rollouts
+from klear_data.sources.testcases import TEST_COLUMNS, looks_like_tests, read_tests
+from klear_data.text import content_id, prompt_text
+
+_ABILITIES = {
+    "math": "math", "mathematics": "math", "maths": "math", "math_reasoning": "math", "verifiable_math": "math",
+    "code": "code", "coding": "code", "programming": "code", "verifiable_code": "code",
+    "science": "science",
+}  # fmt: skip
+_PROGRAM_COLUMNS = ("starter_code", "fn_name", "entry_point")
+
+
+def to_record(raw: dict[str, Any], where: str, *, ability: str | None = None) -> Record:
+    """Read one raw row; records of klear itself come back as they are.
+
+    Args:
+        raw: the row, its columns as the source names them.
+        where: ``FILE:LINE``, for the row's index and the data set's name where the row has none.
+        ability: what the problem is where neither a column nor tests say it.
+
+    Raises:
+        ValueError: the row fits no schema: what is wrong; what was expected; what to do.
+    """
+    if "schema" in raw and raw["schema"] == SCHEMA:
+        problem = rollouts_problem(raw) if "rollouts" in raw else problem_of(raw)
+        if problem:
+            raise ValueError(problem)
+        return raw
+    row = Row(raw)
+    path, _, line = where.rpartition(":")
+    named = row.take("data_source")
+    source = named if isinstance(named, str) else source_name(path)
+    prompt, chat_answer = read_prompt(row)
+    found, gold = _ability_and_gold(row, ability)
+    rollouts = read_rollouts(row, chat_answer=chat_answer, ability=found, gold=gold, source=source)
+    reward_model = row.take("reward_model")
+    style = reward_model.get("style", "rule") if isinstance(reward_model, dict) else "rule"
+    return {
+        "schema": SCHEMA,
+        "id": content_id(prompt_text(prompt)),
+        "data_source": source,
+        "ability": found,
+        "prompt": prompt,
+        "reward_model": {**(reward_model or {}), "style": style, "ground_truth": gold},
+        "extra_info": _extra_info(row, index=int(line) - 1 if line.isdigit() else None),
+        **rollouts,
+    }
+
+
+def _ability_and_gold(row: Row, default: str | None) -> tuple[str, str]:
+    """What the problem is and what decides it; both together, since the one is often told by the other."""
+    ability = _said_ability(row)
+    stated = _stated_gold(row)
+    if stated is not None:
+        return ability or ("code" if looks_like_tests(stated) else default or "math"), stated
+    tests = read_tests(row) if ability in (None, "code") else None
+    if tests is not None:
+        return "code", tests
+    if ability == "code" or any(column in row for column in _PROGRAM_COLUMNS):
+        return "code", ""
+    gold = read_gold(row)
+    ability = ability or default
+    if ability is None and (gold or any(column in row for column in (*ANSWER_COLUMNS, *SOLUTION_COLUMNS))):
+        ability = "math"
+    if ability is None:
+        raise ValueError(
+            f"neither an answer nor tests nor an ability (columns: {', '.join(row.names())}); expected one of "
+            f"{', '.join((*ANSWER_COLUMNS, *TEST_COLUMNS))}; rename the column that holds it or pass --ability"
+        )
+    return ability, gold
+
+
+def _said_ability(row: Row) -> str | None:
+    """The ability that a column names: ``ability`` whatever it says, others where klear knows the word."""
+    for column in ("ability", "domain", "task_type"):
+        said = row.peek(column)
+        if not isinstance(said, str) or (column != "ability" and said.lower() not in _ABILITIES):
+            continue
+        ability = _ABILITIES.get(said.lower(), said)
+        if ability == said:
+            row.take(column)
+        return ability
+    return None
+
+
+def _stated_gold(row: Row) -> str | None:
+    """``reward_model.ground_truth``, as text; tests in a form of the record."""
+    reward_model = row.peek("reward_model")
+    if reward_model is None:
+        return None
+    if not isinstance(reward_model, dict):
+        raise ValueError(
+            f"column 'reward_model' is a {type(reward_model).__name__}; expected {{'ground_truth': …}}; "
+            f"put the gold answer or the tests there"
+        )
+    return unwrapped(reward_model.get("ground_truth"))
+
+
+def _extra_info(row: Row, *, index: int | None) -> dict[str, Any]:
+    """What the source had for itself, plus every column that found no other place."""
+    own = row.take("extra_info")
+    extra = dict(own) if isinstance(own, dict) else {} if own is None else {"extra_info": own}
+    for name, value in row.rest().items():
+        if name not in extra:
+            extra[name] = value
+        elif extra[name] != value:
+            extra[f"column_{name}"] = value
+    if index is not None:
+        extra.setdefault("index", index)
+    return extra

@@ -1,0 +1,72 @@
+"""Answers that a source brings along: a teacher's responses, or the authors' worked solutions, as rollouts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from klear_data.sources.columns import Row, unquoted
+from klear_data.sources.golds import SOLUTION_COLUMNS, gsm8k_gold
+
+RESPONSE_COLUMNS = ("response", "responses", "generations", "completions", "completion", "output")
+_PROGRAM_COLUMNS = ("solutions", "solution", "code", "canonical_solution")
+_CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's marks for a calculator tool: <<48/2=24>>
+
+
+def read_rollouts(row: Row, *, chat_answer: str | None, ability: str | None, gold: str, source: str) -> dict[str, Any]:
+    """``{"sampling": …, "rollouts": […]}`` of what the row brings, ``{}`` if it brings nothing.
+
+    Responses count before worked solutions: a row with both keeps the solution in ``extra_info``.
+    """
+    completions, model = _responses(row, chat_answer)
+    if not completions:
+        completions = _programs(row) if ability == "code" else _worked_solution(row, gold)
+    if not completions:
+        return {}
+    return {
+        "sampling": {"model": model or source, "backend": "source", "n": len(completions)},
+        "rollouts": [
+            {"index": index, "completion": text, "finish_reason": "stop", "num_tokens": None}
+            for index, text in enumerate(completions)
+        ],
+    }
+
+
+def _responses(row: Row, chat_answer: str | None) -> tuple[list[str], str | None]:
+    named = row.peek("model", "generator", "teacher")
+    model = named if isinstance(named, str) else None
+    if isinstance(row.peek("deepseek_solution"), str):  # OpenThoughts-114k keeps thinking and answer apart
+        reasoning, answer = row.take("deepseek_reasoning"), row.take("deepseek_solution")
+        return [f"<think>\n{reasoning}\n</think>\n\n{answer}" if reasoning else answer], model or "deepseek-r1"
+    value = unquoted(row.take(*RESPONSE_COLUMNS))
+    texts = [chat_answer, *(value if isinstance(value, list) else [value])]
+    return list(dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip())), model
+
+
+def _programs(row: Row) -> list[str]:
+    programs = unquoted(row.take(*_PROGRAM_COLUMNS))
+    programs = programs if isinstance(programs, list) else [programs]
+    if "canonical_solution" in row:  # HumanEval keeps only the body there
+        programs = [f"{row.peek('prompt')}{body}" for body in programs]
+    return [_fenced(program) for program in programs if isinstance(program, str) and program.strip()]
+
+
+def _fenced(program: str) -> str:
+    return program if "```" in program else f"```python\n{program.strip(chr(10))}\n```"
+
+
+def _worked_solution(row: Row, gold: str) -> list[str]:
+    answer = row.peek("answer")
+    if isinstance(answer, str) and "####" in answer:
+        text = _CALCULATOR.sub("", answer.rpartition("####")[0]).rstrip()
+        return [f"{text}\n\\boxed{{{gsm8k_gold(answer)}}}"] if text else []
+    solution = row.peek(*SOLUTION_COLUMNS)
+    if not isinstance(solution, str) or _only_states(solution, gold):
+        return []
+    return [row.take(*SOLUTION_COLUMNS)]
+
+
+def _only_states(solution: str, gold: str) -> bool:
+    """True for a solution that is the answer again, with nothing worked out."""
+    bare = solution.strip().strip("$")
+    return bare in (gold, f"\\boxed{{{gold}}}")

@@ -1,0 +1,112 @@
+"""The tests of a code problem, brought to one of the forms of the record (docs/curation.md lists them)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from klear_data.sources.columns import Row, has_content, unquoted
+
+TEST_COLUMNS = ("tests", "test_cases", "input_output", "official_tests", "verification_info")
+_FORM_KEYS = ("inputs", "functional", "pytest")
+
+
+def read_tests(row: Row) -> str | None:
+    """The tests as a JSON string, ``None`` where the row has no column for tests.
+
+    What is in no known form stays as the source has it, for a filter to drop with its reason; a column
+    that is there and empty gives ``""``.
+    """
+    if "test_list" in row:
+        return _mbpp(row)
+    if "test" in row:
+        return _test_function(row)
+    if not any(column in row for column in TEST_COLUMNS):
+        return None
+    value = row.take(*TEST_COLUMNS)
+    tests = to_form(unquoted(value))
+    if tests is None:
+        return value if isinstance(value, str) else "" if value is None else _json(value)
+    for limit in ("time_limit", "memory_limit"):
+        if isinstance(tests, dict) and isinstance(row.peek(limit), int | float):
+            tests = {**tests, limit: row.peek(limit)}
+    return _json(tests)
+
+
+def to_form(tests: Any) -> Any:
+    """Parsed tests in a form of the record, ``None`` if they are in no known one.
+
+    >>> to_form([{"input": "1", "output": "2"}])
+    {'inputs': ['1'], 'outputs': ['2']}
+    """
+    if isinstance(tests, dict):
+        if any(key in tests for key in _FORM_KEYS):
+            return tests
+        inner = tests.get("test_cases")  # PrimeIntellect wraps the list
+        return to_form(unquoted(inner)) if inner is not None else None
+    if isinstance(tests, str):
+        return {"functional": tests} if "assert" in tests else None
+    if not isinstance(tests, list) or not tests:
+        return None
+    if all(isinstance(test, str) for test in tests):
+        return {"functional": tests}
+    if all(isinstance(test, dict) and "input" in test and "output" in test for test in tests):
+        return _cases(tests)
+    return None
+
+
+def _cases(cases: list[dict[str, Any]]) -> Any:
+    if any("testtype" in case for case in cases):
+        return cases
+    columns = {"inputs": [case["input"] for case in cases], "outputs": [case["output"] for case in cases]}
+    functions = {case.get("fn_name") for case in cases}
+    name = functions.pop() if len(functions) == 1 else None
+    return {"fn_name": name, **columns} if name else columns
+
+
+def _mbpp(row: Row) -> str:
+    tests = unquoted(row.take("test_list"))
+    if not isinstance(tests, list):
+        return "" if tests is None else str(tests)
+    setup = _setup(row)
+    return _json({"functional": [f"{setup}{test}" for test in tests]})
+
+
+def _setup(row: Row) -> str:
+    """What an MBPP test needs before it: imports as a list of lines, or as one block of code."""
+    setup = unquoted(row.peek("test_imports", "test_setup_code"))
+    text = "\n".join(setup) if isinstance(setup, list) else setup or ""
+    return f"{text}\n" if text else ""
+
+
+def _test_function(row: Row) -> str:
+    """HumanEval's ``check`` with the call that HumanEval leaves to its harness; else a pytest module (KodCode)."""
+    test = row.take("test")
+    if not isinstance(test, str):
+        return "" if test is None else _json(test)
+    entry_point = row.peek("entry_point")
+    if entry_point is None:
+        return _json({"pytest": test})
+    return _json({"functional": f"{test.rstrip()}\n\n\ncheck({entry_point})\n"})
+
+
+def first_test(row: Row) -> str | None:
+    """The first test of an MBPP row, which is where its function gets its name."""
+    tests = unquoted(row.peek("test_list"))
+    return tests[0] if isinstance(tests, list) and tests and isinstance(tests[0], str) else None
+
+
+def looks_like_tests(text: str) -> bool:
+    """True if a gold is tests of a code problem, by its keys."""
+    parsed = unquoted(text)
+    return parsed is not text and not isinstance(parsed, str) and has_content(parsed) and _is_form(parsed)
+
+
+def _is_form(parsed: Any) -> bool:
+    if isinstance(parsed, dict):
+        return any(key in parsed for key in _FORM_KEYS)
+    return all(isinstance(test, dict) and "input" in test for test in parsed)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
