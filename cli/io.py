@@ -73,16 +73,20 @@ class StageRun:
         for path in paths:
             self._source = Source(path)
             try:
-                for item in self._source:
-                    if self._interrupted or self.ledger.read == self.files.limit:
-                        return
-                    self.ledger.read += 1
-                    if isinstance(item, BadLine):
-                        self.bad_line(item)
-                    else:
-                        yield item
+                yield from self.counted(self._source)
             finally:
                 self._source.close()
+
+    def counted(self, items: Iterable[tuple[str, Record] | BadLine]) -> Iterator[tuple[str, Record]]:
+        """Count what comes in, set bad lines aside, and stop at ``--limit`` or after Ctrl-C."""
+        for item in items:
+            if self._interrupted or self.ledger.read == self.files.limit:
+                return
+            self.ledger.read += 1
+            if isinstance(item, BadLine):
+                self.bad_line(item)
+            else:
+                yield item
 
     def bad_line(self, bad: BadLine) -> None:
         """Set a line aside, or stop.

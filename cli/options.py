@@ -88,7 +88,7 @@ def stage_options(*, without_input: bool = False) -> Callable[[Callable[..., Non
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        del run.__wrapped__  # type: ignore[attr-defined]  # typer would look behind the new signature
+        del run.__wrapped__  # typer would look behind the new signature
         return run
 
     return decorate

@@ -36,7 +36,7 @@ class CataloguedSource:
     rank_from: str
     config: str | None = None
     revision: str | None = None
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict, hash=False)
     defects: str = ""
 
 

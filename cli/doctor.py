@@ -1,0 +1,67 @@
+"""``klear doctor``: what this machine and this installation can do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+
+import typer
+
+from cli.options import examples
+from klear_data.errors import CapabilityError
+
+EXAMPLES = examples("klear doctor", "klear doctor || echo 'programs of models must not run here'")
+
+_OPTIONAL = {
+    "torch": "train",
+    "transformers": "train",
+    "vllm": "vllm",
+    "datasets": "hub",
+    "ray": "ray",
+}
+
+
+def doctor() -> None:
+    """Report every layer of isolation, the optional packages and the accelerator.
+
+    Ends with exit code 4 where programs can't be isolated at all.
+    """
+    from sandbox.capabilities import isolation_level, probe
+
+    level = isolation_level()
+    typer.echo(f"klear {_version('klear-reasoner')}, Python {platform.python_version()}, {platform.platform()}")
+    typer.echo(f"cores: {os.cpu_count()}")
+    typer.echo(f"\nsandbox: {level}")
+    for capability in probe():
+        typer.echo(f"  {'yes' if capability.ok else 'NO ':<3}  {capability.name:<20} {capability.detail}")
+    typer.echo(f"  {'yes' if shutil.which('g++') else 'NO ':<3}  {'g++':<20} compiles C++ solutions")
+    typer.echo("\npackages")
+    for package, extra in _OPTIONAL.items():
+        version = _version(package)
+        missing = f"pip install 'klear-reasoner[{extra}]'"
+        typer.echo(f"  {'yes' if version else 'NO ':<3}  {package:<20} {version or missing}")
+    typer.echo(f"\naccelerator: {_accelerator()}")
+    if level == "none":
+        raise CapabilityError(
+            "sandbox: this machine can't isolate programs; expected user namespaces, or Landlock with seccomp; run on "
+            "a newer kernel, or accept the risk with --allow-weak"
+        )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _accelerator() -> str:
+    if _version("torch") is None:
+        return "unknown without torch"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none (CPU)"
+    return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))

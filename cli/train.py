@@ -1,0 +1,122 @@
+"""``klear train sft|rl``: the two trainers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+import typer
+
+from cli.options import examples
+from klear_data.errors import RecordError, UsageError, require
+from klear_data.jsonl import BadLine, Source
+from klear_data.records import Check, Record, any_problem, problem_of
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model: SFT, then RL with GPPO.")
+
+SFT_EXAMPLES = examples(
+    "klear train sft --recipe tiny-sft --data sft.jsonl --model model/ --out runs/sft",
+    "klear train sft --recipe klear-8b-sft --data sft.parquet --model Qwen/Qwen3-8B-Base --out runs/8b "
+    "--set optim.lr=4e-5",
+)
+RL_EXAMPLES = examples(
+    "klear train rl --recipe tiny-rl --data rl.jsonl --model runs/sft/final --out runs/rl",
+    "klear train rl --recipe klear-8b-math --data rl.jsonl --model runs/sft/final --out runs/math --resume",
+)
+
+Recipe = Annotated[str | None, typer.Option(metavar="NAME", help="A shipped recipe; an unknown name lists them.")]
+Config = Annotated[str | None, typer.Option("--config", metavar="FILE.toml", help="A config of your own.")]
+Data = Annotated[str, typer.Option(metavar="PATH|-", help="Records to train on; - is stdin.")]
+Model = Annotated[str | None, typer.Option(metavar="ID_OR_DIR", help="Model folder or Hub id.", show_default=False)]
+Out = Annotated[str, typer.Option(metavar="DIR", help="The run's folder: config, metrics, checkpoints, final/.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=value", help="Override a setting; repeatable.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No live line.")]
+
+
+@app.command("sft", epilog=SFT_EXAMPLES)
+def train_sft(
+    data: Data,
+    out: Out,
+    model: Model = None,
+    recipe: Recipe = None,
+    config_path: Config = None,
+    overrides: Set = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune on chat messages, with the loss on the assistant's tokens."""
+    config = _config("sft", recipe, config_path, model, overrides)
+    from klear_train.sft import run_sft
+
+    _train(lambda: run_sft(config, _read(data, any_problem), out_dir=out, resume=resume, quiet=quiet))
+
+
+@app.command("rl", epilog=RL_EXAMPLES)
+def train_rl(
+    data: Data,
+    out: Out,
+    model: Model = None,
+    recipe: Recipe = None,
+    config_path: Config = None,
+    overrides: Set = None,
+    eval_data: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Held-out records to evaluate on while training.")
+    ] = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train with GPPO on verifiable rewards: sample, judge, update."""
+    config = _config("rl", recipe, config_path, model, overrides)
+    from klear_train.rl import run_rl
+
+    heldout = list(_read(eval_data, problem_of)) if eval_data is not None else None
+    _train(lambda: run_rl(config, _read(data, problem_of), out_dir=out, eval_data=heldout, resume=resume, quiet=quiet))
+
+
+def _config(
+    kind: Literal["sft", "rl"], recipe: str | None, path: str | None, model: str | None, overrides: list[str] | None
+) -> Any:
+    require("torch", extra="train", needed_by=f"klear train {kind}")
+    require("transformers", extra="train", needed_by=f"klear train {kind}")
+    from klear_train.config import load_config, recipe_names
+
+    if recipe is None and path is None:
+        raise UsageError(
+            f"klear train {kind}: neither --recipe nor --config; expected one of them; recipes: "
+            f"{', '.join(recipe_names(kind))}"
+        )
+    # A path may hold a comma, so --set is only ever repeated, never split.
+    settings = list(overrides or [])
+    if model is not None:
+        settings.append(f"model.path={json.dumps(model)}")
+    config = load_config(kind, recipe=recipe, path=path, overrides=settings)
+    if not config.model.path:
+        raise UsageError(f"klear train {kind}: no model; expected --model or model.path in the config; name one")
+    return config
+
+
+def _train(run: Callable[[], Any]) -> None:
+    result = run()
+    typer.echo(f"klear train: {result.steps} steps, final model in {result.final}", err=True)
+
+
+def _read(path: str, check: Check) -> Iterator[Record]:
+    """The records of a file; training on half of what was meant is no option, so a bad line ends it.
+
+    Raises:
+        RecordError: a line that is no record of this kind.
+    """
+    source = Source(path)
+    try:
+        for item in source:
+            if isinstance(item, BadLine):
+                raise RecordError(f"{item.where}: {item.problem}; mend the line or format the data again")
+            where, record = item
+            problem = check(record)
+            if problem is not None:
+                raise RecordError(f"{where}: {problem}; mend the line or format the data again")
+            yield record
+    finally:
+        source.close()
