@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import typer
 
 from cli.io import run_stage
 from cli.options import Jobs, StageFiles, examples, stage_options
 from cli.verdicts import VerdictTable
-from klear_data.records import rollouts_problem
+from klear_data.errors import RecordError
+from klear_data.jsonl import BadLine, Source
+from klear_data.records import Record, problem_of, rollouts_problem
 from klear_data.reward.scheme import Scheme
 from klear_data.reward.think import ThinkMode
+from klear_data.stage import Drop, Outcome
 
 EXAMPLES = examples(
     "klear reward-code rollouts.jsonl --tests -o judged.jsonl",
@@ -62,11 +68,59 @@ def reward_code(
         use_tests=tests,
         allow_weak=allow_weak,
     )
+    replaced = _ground_truths(tests_from) if tests_from is not None else {}
     with rewarder:
         run_stage(
             "reward-code",
             files,
-            lambda records: table.watch(rewarder.reward_records(records)),
+            lambda records: table.watch(_judged_on(replaced, records, rewarder.reward_records)),
             check=rollouts_problem,
             ledger_notes=table.notes,
         )
+
+
+def _ground_truths(path: str) -> dict[str, str]:
+    """The ground truth of every record of a file, by id.
+
+    Raises:
+        RecordError: a line that is no record.
+    """
+    source = Source(path)
+    found: dict[str, str] = {}
+    try:
+        for item in source:
+            where, record = item if isinstance(item, tuple) else (item.where, {})
+            problem = item.problem if isinstance(item, BadLine) else problem_of(record)
+            if problem is not None:
+                raise RecordError(f"{where}: {problem}; mend the file of --tests-from")
+            found[record["id"]] = record["reward_model"]["ground_truth"]
+    finally:
+        source.close()
+    return found
+
+
+def _judged_on(
+    ground_truths: dict[str, str], records: Iterable[Record], judge: Callable[[Iterable[Record]], Iterable[Outcome]]
+) -> Iterator[Outcome]:
+    """Judge records on other tests than their own; what goes on keeps its own ground truth."""
+    own: deque[Any] = deque()
+
+    def swapped() -> Iterator[Record]:
+        for record in records:
+            own.append(record["reward_model"])
+            ground_truth = ground_truths.get(record["id"])
+            yield (
+                record
+                if ground_truth is None
+                else {
+                    **record,
+                    "reward_model": {**record["reward_model"], "ground_truth": ground_truth},
+                }
+            )
+
+    for outcome in judge(swapped()):
+        reward_model = own.popleft()
+        if isinstance(outcome, Drop):
+            yield replace(outcome, record={**outcome.record, "reward_model": reward_model})
+        elif isinstance(outcome, dict):
+            yield {**outcome, "reward_model": reward_model}
