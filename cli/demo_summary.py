@@ -22,7 +22,7 @@ def summarise(directory: Path, seconds: dict[str, float]) -> None:
     summary: dict[str, Any] = {
         "curate": curate,
         "sft": {"first_loss": sft[0]["loss"], "last_loss": sft[-1]["loss"], "steps": sft[-1]["step"]},
-        "rl": {"first_reward": rl[0]["reward_mean"], "last_reward": rl[-1]["reward_mean"], "steps": rl[-1]["step"]},
+        "rl": {"first_reward": rl[0]["reward"], "last_reward": rl[-1]["reward"], "steps": rl[-1]["step"]},
         "accuracy": {ability: _accuracy(directory, ability) for ability in ABILITIES},
         "seconds": {stage: round(spent, 1) for stage, spent in seconds.items()},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",

@@ -71,8 +71,8 @@ def train_rl(
     config = _config("rl", recipe, config_path, model, overrides)
     from klear_train.rl import run_rl
 
-    heldout = list(_read(eval_data, problem_of)) if eval_data is not None else None
-    _train(lambda: run_rl(config, _read(data, problem_of), out_dir=out, eval_data=heldout, resume=resume, quiet=quiet))
+    heldout = [] if eval_data is None else list(_read(eval_data, problem_of))
+    _train(lambda: run_rl(config, _read(data, problem_of), out_dir=out, heldout=heldout, resume=resume, quiet=quiet))
 
 
 def _config(
