@@ -52,18 +52,16 @@ def gold_filter(record: Record) -> Rejection | None:
 
 
 def suite_filter(record: Record, *, min_tests: int = 1) -> Rejection | None:
-    """``tests_malformed``, ``no_tests``, or ``too_few_tests`` (the paper keeps problems with 16 or more, §3.2.1)."""
+    """``too_few_tests`` (the paper keeps problems with 16 or more, §3.2.1), or why the tests can't be used."""
     if record["ability"] != "code" or not has_gold(record):
         return None
-    if importlib.util.find_spec("sandbox.formats") is None:  # TODO: until it lands
-        return None
-    parse_tests = importlib.import_module("sandbox.formats").parse_tests
+    from sandbox.formats import parse_tests  # not at import: stages that need no tests start faster
+    from sandbox.types import TestsError
+
     try:
         count = len(parse_tests(record["reward_model"]["ground_truth"]))
-    except ValueError as error:
-        return Rejection("tests_malformed", {"problem": str(error)})
-    if count == 0:
-        return Rejection("no_tests", {"tests": 0})
+    except TestsError as error:
+        return Rejection(error.reason, {"problem": str(error)})
     if count < min_tests:
         return Rejection("too_few_tests", {"tests": count, "min_tests": min_tests})
     return None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from klear_data.records import SCHEMA, Record, problem_of, rollouts_problem
-from klear_data.sources.columns import Row
+from klear_data.sources.columns import Row, unquoted
 from klear_data.sources.golds import ANSWER_COLUMNS, SOLUTION_COLUMNS, read_gold, unwrapped
 from klear_data.sources.paths import source_name
 from klear_data.sources.prompts import read_prompt
-from klear_data.sources.responses import read_rollouts
+from klear_data.sources.responses import brings_programs, read_rollouts
 from klear_data.sources.testcases import TEST_COLUMNS, looks_like_tests, read_tests
 from klear_data.text import content_id, prompt_text
 
@@ -44,15 +44,14 @@ def to_record(raw: dict[str, Any], where: str, *, ability: str | None = None) ->
     prompt, chat_answer = read_prompt(row)
     found, gold = _ability_and_gold(row, ability)
     rollouts = read_rollouts(row, chat_answer=chat_answer, ability=found, gold=gold, source=source)
-    reward_model = row.take("reward_model")
-    style = reward_model.get("style", "rule") if isinstance(reward_model, dict) else "rule"
+    reward_model = unquoted(row.take("reward_model")) or {}
     return {
         "schema": SCHEMA,
         "id": content_id(prompt_text(prompt)),
         "data_source": source,
         "ability": found,
         "prompt": prompt,
-        "reward_model": {**(reward_model or {}), "style": style, "ground_truth": gold},
+        "reward_model": {"style": "rule", **reward_model, "ground_truth": gold},
         "extra_info": _extra_info(row, index=int(line) - 1 if line.isdigit() else None),
         **rollouts,
     }
@@ -67,18 +66,23 @@ def _ability_and_gold(row: Row, default: str | None) -> tuple[str, str]:
     tests = read_tests(row) if ability in (None, "code") else None
     if tests is not None:
         return "code", tests
-    if ability == "code" or any(column in row for column in _PROGRAM_COLUMNS):
+    if ability == "code":
         return "code", ""
     gold = read_gold(row)
-    ability = ability or default
-    if ability is None and (gold or any(column in row for column in (*ANSWER_COLUMNS, *SOLUTION_COLUMNS))):
-        ability = "math"
+    ability = ability or default or _told_by_columns(row, gold)
     if ability is None:
         raise ValueError(
             f"neither an answer nor tests nor an ability (columns: {', '.join(row.names())}); expected one of "
             f"{', '.join((*ANSWER_COLUMNS, *TEST_COLUMNS))}; rename the column that holds it or pass --ability"
         )
-    return ability, gold
+    return ability, "" if ability == "code" else gold
+
+
+def _told_by_columns(row: Row, gold: str) -> str | None:
+    """The ability of a row that has no tests and does not name it; a table's empty columns tell it too."""
+    if not gold and (brings_programs(row) or any(column in row for column in (*TEST_COLUMNS, *_PROGRAM_COLUMNS))):
+        return "code"
+    return "math" if gold or any(column in row for column in (*ANSWER_COLUMNS, *SOLUTION_COLUMNS)) else None
 
 
 def _said_ability(row: Row) -> str | None:
@@ -96,7 +100,7 @@ def _said_ability(row: Row) -> str | None:
 
 def _stated_gold(row: Row) -> str | None:
     """``reward_model.ground_truth``, as text; tests in a form of the record."""
-    reward_model = row.peek("reward_model")
+    reward_model = unquoted(row.peek("reward_model"))
     if reward_model is None:
         return None
     if not isinstance(reward_model, dict):
@@ -109,7 +113,7 @@ def _stated_gold(row: Row) -> str | None:
 
 def _extra_info(row: Row, *, index: int | None) -> dict[str, Any]:
     """What the source had for itself, plus every column that found no other place."""
-    own = row.take("extra_info")
+    own = unquoted(row.take("extra_info"))
     extra = dict(own) if isinstance(own, dict) else {} if own is None else {"extra_info": own}
     for name, value in row.rest().items():
         if name not in extra:

@@ -12,6 +12,7 @@ class Row:
 
     def __init__(self, columns: dict[str, Any]) -> None:
         self._columns = columns
+        self._filled = {name: value for name, value in columns.items() if has_content(value)}
         self._taken: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -19,14 +20,17 @@ class Row:
 
     def peek(self, *names: str) -> Any:
         """The value of the first of these columns that holds something, ``None`` if none does."""
-        return next((self._columns[name] for name in names if has_content(self._columns.get(name))), None)
+        for name in names:
+            if name in self._filled:
+                return self._filled[name]
+        return None
 
     def take(self, *names: str) -> Any:
         """Like :meth:`peek`, and the column now has its place."""
         for name in names:
-            if has_content(self._columns.get(name)):
+            if name in self._filled:
                 self._taken.add(name)
-                return self._columns[name]
+                return self._filled[name]
         return None
 
     def rest(self) -> dict[str, Any]:
@@ -59,6 +63,17 @@ def unquoted(value: Any) -> Any:
             continue
         return inner if isinstance(inner, list | dict) else value
     return value
+
+
+def unquoted_list(value: Any, *, of: type) -> Any:
+    """Like :func:`unquoted`, for lists of one kind only: the answer "[1, 2]" is no list of responses.
+
+    >>> unquoted_list('["a", "b"]', of=str), unquoted_list("[1, 2]", of=str)
+    (['a', 'b'], '[1, 2]')
+    """
+    inner = unquoted(value)
+    whole = isinstance(inner, list) and inner and all(isinstance(entry, of) for entry in inner)
+    return inner if whole else value
 
 
 def as_text(value: object) -> str:

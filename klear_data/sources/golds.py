@@ -29,8 +29,8 @@ def read_gold(row: Row) -> str:
     if isinstance(answer, str) and _GSM8K_MARK in answer:
         return gsm8k_gold(answer)
     if answer is not None:
-        return as_text(row.take(*ANSWER_COLUMNS))
-    meta = row.peek("meta")
+        return unwrapped(row.take(*ANSWER_COLUMNS))
+    meta = unquoted(row.peek("meta"))
     if isinstance(meta, dict) and meta.get("answer") is not None:
         return as_text(meta["answer"])
     solution = row.peek(*SOLUTION_COLUMNS) or (meta.get("solution") if isinstance(meta, dict) else None)
@@ -47,7 +47,11 @@ def gsm8k_gold(answer: str) -> str:
 
 
 def unwrapped(gold: Any) -> str:
-    """A gold of a verl row as text; ``["5"]``, a list of one string, is the string (Skywork-OR1 writes it so)."""
+    """A gold as text; a list of one string (OlympiadBench; Skywork-OR1 as JSON text) is the string.
+
+    >>> unwrapped('["5"]'), unwrapped("[5]"), unwrapped(5)
+    ('5', '[5]', '5')
+    """
     inner = unquoted(gold)
     if isinstance(inner, list) and len(inner) == 1 and isinstance(inner[0], str):
         return inner[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from klear_data.errors import UsageError
@@ -55,6 +56,7 @@ def _is_data(path: Path) -> bool:
     return not hidden and path.name.lower().endswith(SUFFIXES)
 
 
+@lru_cache(maxsize=64)  # asked for every row
 def source_name(path: str) -> str:
     """What to call a data set that does not say its name: its file, or the folder of ``train.jsonl`` and the like.
 
@@ -64,9 +66,9 @@ def source_name(path: str) -> str:
     if path in (STDIO, "<stdin>"):
         return "stdin"
     file = Path(path)
-    suffix = next((suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if path.lower().endswith(suffix)), "")
+    suffix = max((suffix for suffix in SUFFIXES if path.lower().endswith(suffix)), key=len, default="")
     stem = file.name[: len(file.name) - len(suffix)]
     for name in (stem, *reversed(file.parent.parts)):
         if _SHARD.sub("", name).lower() not in _PARTS and name not in ("..", "/", "."):
             return name
-    return stem
+    return stem or "unnamed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from klear_data.sources.columns import Row, as_text, unquoted
+from klear_data.sources.columns import Row, as_text, unquoted, unquoted_list
 from klear_data.sources.testcases import first_test
 
 Messages = list[dict[str, Any]]
@@ -24,7 +24,7 @@ def read_prompt(row: Row) -> tuple[Messages, str | None]:
     Raises:
         ValueError: no column holds a problem, or the chat in it is malformed.
     """
-    prompt = unquoted(row.peek("prompt"))
+    prompt = unquoted_list(row.peek("prompt"), of=dict)
     if isinstance(prompt, list):
         row.take("prompt")
         return _split_chat(prompt, "prompt")
@@ -32,7 +32,7 @@ def read_prompt(row: Row) -> tuple[Messages, str | None]:
         raise ValueError(f"column 'prompt' is a {type(prompt).__name__}; expected text or chat messages")
     text = _statement(row)
     for column in CHAT_COLUMNS:
-        chat = unquoted(row.peek(column))
+        chat = unquoted_list(row.peek(column), of=dict)
         if not isinstance(chat, list):
             continue
         messages, answer = _split_chat(chat, column)
@@ -56,7 +56,7 @@ def _nothing_found(row: Row) -> Messages:
 
 def _statement(row: Row) -> str | None:
     """The problem where it is plain text: as the source has it, plus what no answer can do without."""
-    if "test_list" in row:  # MBPP names the function only in its tests
+    if row.peek("test_list") is not None:  # MBPP names the function only in its tests
         return _mbpp_statement(row)
     text = row.take("prompt", *TEXT_COLUMNS)
     if text is None:
@@ -65,7 +65,7 @@ def _statement(row: Row) -> str | None:
         return f"{text}\n\n{row.take('input')}"
     if not isinstance(text, str):
         raise ValueError(f"the problem is a {type(text).__name__}; expected text or chat messages")
-    if "input_format" in row or "output_format" in row:
+    if row.peek("input_format", "output_format") is not None:
         return _codeforces_statement(row, text)
     starter = row.peek("starter_code")
     if isinstance(starter, str) and starter.strip() not in text:  # APPS and TACO name the function only there

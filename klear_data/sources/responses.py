@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from klear_data.sources.columns import Row, unquoted
+from klear_data.sources.columns import Row, unquoted_list
 from klear_data.sources.golds import SOLUTION_COLUMNS, gsm8k_gold
 
 RESPONSE_COLUMNS = ("response", "responses", "generations", "completions", "completion", "output")
@@ -38,13 +38,19 @@ def _responses(row: Row, chat_answer: str | None) -> tuple[list[str], str | None
     if isinstance(row.peek("deepseek_solution"), str):  # OpenThoughts-114k keeps thinking and answer apart
         reasoning, answer = row.take("deepseek_reasoning"), row.take("deepseek_solution")
         return [f"<think>\n{reasoning}\n</think>\n\n{answer}" if reasoning else answer], model or "deepseek-r1"
-    value = unquoted(row.take(*RESPONSE_COLUMNS))
+    value = unquoted_list(row.take(*RESPONSE_COLUMNS), of=str)
     texts = [chat_answer, *(value if isinstance(value, list) else [value])]
     return list(dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip())), model
 
 
+def brings_programs(row: Row) -> bool:
+    """True if the worked solutions are code in a fence (OpenCodeReasoning says it nowhere else)."""
+    solution = row.peek("solutions", "solution")
+    return isinstance(solution, str) and solution.lstrip().startswith("```")
+
+
 def _programs(row: Row) -> list[str]:
-    programs = unquoted(row.take(*_PROGRAM_COLUMNS))
+    programs = unquoted_list(row.take(*_PROGRAM_COLUMNS), of=str)
     programs = programs if isinstance(programs, list) else [programs]
     if "canonical_solution" in row:  # HumanEval keeps only the body there
         programs = [f"{row.peek('prompt')}{body}" for body in programs]

@@ -12,21 +12,21 @@ _FORM_KEYS = ("inputs", "functional", "pytest")
 
 
 def read_tests(row: Row) -> str | None:
-    """The tests as a JSON string, ``None`` where the row has no column for tests.
+    """The tests as a JSON string, ``None`` where the row has none.
 
-    What is in no known form stays as the source has it, for a filter to drop with its reason; a column
-    that is there and empty gives ``""``.
+    What is in no known form stays as the source has it, for a filter to drop with its reason.
     """
-    if "test_list" in row:
+    if row.peek("test_list") is not None:
         return _mbpp(row)
-    if "test" in row:
-        return _test_function(row)
-    if not any(column in row for column in TEST_COLUMNS):
-        return None
+    test = row.peek("test")
+    if isinstance(test, str) and "def " in test:
+        return _test_function(row, row.take("test"))
     value = row.take(*TEST_COLUMNS)
+    if value is None:
+        return None
     tests = to_form(unquoted(value))
     if tests is None:
-        return value if isinstance(value, str) else "" if value is None else _json(value)
+        return value if isinstance(value, str) else _json(value)
     for limit in ("time_limit", "memory_limit"):
         if isinstance(tests, dict) and isinstance(row.peek(limit), int | float):
             tests = {**tests, limit: row.peek(limit)}
@@ -67,7 +67,7 @@ def _cases(cases: list[dict[str, Any]]) -> Any:
 def _mbpp(row: Row) -> str:
     tests = unquoted(row.take("test_list"))
     if not isinstance(tests, list):
-        return "" if tests is None else str(tests)
+        return str(tests)
     setup = _setup(row)
     return _json({"functional": [f"{setup}{test}" for test in tests]})
 
@@ -79,11 +79,8 @@ def _setup(row: Row) -> str:
     return f"{text}\n" if text else ""
 
 
-def _test_function(row: Row) -> str:
+def _test_function(row: Row, test: str) -> str:
     """HumanEval's ``check`` with the call that HumanEval leaves to its harness; else a pytest module (KodCode)."""
-    test = row.take("test")
-    if not isinstance(test, str):
-        return "" if test is None else _json(test)
     entry_point = row.peek("entry_point")
     if entry_point is None:
         return _json({"pytest": test})
