@@ -1,0 +1,478 @@
+"""A small, strict reader of single formulas: LaTeX or plain text to a tree, linear in its length.
+
+It knows what final answers are made of (numbers, fractions, roots, powers, named functions, symbols)
+and refuses everything else with ``NotReadable``; sums, integrals and the like go to sympy. A number is
+never read out of a formula that was only partly understood.
+
+The tree is nested tuples: ``("num", Fraction)``, ``("sym", name)``, ``("const", "pi"|"e"|"i"|"inf")``,
+``("add"|"mul"|"div"|"pow", a, b)``, ``("neg"|"fact"|"fact2"|"abs"|"floor"|"ceil"|"deg", a)``,
+``("fn", name, a)``, ``("log", base, a)``, ``("root", index, a)``, ``("binom", n, k)``,
+``("call", name, args)`` for an unknown function such as f(x).
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+Node = tuple[Any, ...]
+
+MAX_CHARS = 4_000
+MAX_DEPTH = 48
+
+
+class NotReadable(ValueError):
+    """The formula is outside the small grammar."""
+
+
+_FUNCTIONS = (
+    "arcsinh arccosh arctanh arcsin arccos arctan arccot asin acos atan sinh cosh tanh coth sech csch sin cos tan cot "
+    "sec csc exp ln lg sgn"
+).split()
+_INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot"}
+_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+_GREEK_LETTERS = frozenset(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi "
+    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar".split()
+)
+_NUMBER = re.compile(
+    r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?|(\d+\.\d*|\.\d+|\d+)(?:[eE]([+-]?\d{1,6})(?![\dA-Za-z{]))?"
+)
+_WORD = re.compile(r"(?:" + "|".join(_FUNCTIONS) + r"|sqrt|log|pi|infinity|infty|inf|oo|binom)(?![A-Za-z])")
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
+_DIGIT_FRACTION = re.compile(r"(\d+)\s*/\s*(\d+)(?![\d.])")
+_TIMES = re.compile(r"\\cdot(?![A-Za-z])|\\times(?![A-Za-z])|\\ast(?![A-Za-z])|\*(?!\*)")
+_DIVIDE = re.compile(r"\\div(?![A-Za-z])|/")
+_POWER = re.compile(r"\^|\*\*")
+_STOP = re.compile(
+    r"\\(?:cdot|times|ast|div|pm|mp|cup|cap|in|le|ge|ne|approx|rfloor|rceil|rangle|to|setminus|ldots)(?![A-Za-z])|\\\}"
+)
+
+
+@lru_cache(maxsize=65536)
+def read(text: str) -> Node:
+    """The tree of one formula.
+
+    Raises:
+        NotReadable: the text is no formula of the small grammar.
+    """
+    if not text or len(text) > MAX_CHARS:
+        raise NotReadable("empty" if not text else "too long")
+    reader = _Reader(text)
+    node = reader.sum()
+    reader.skip()
+    if reader.at != len(text):
+        raise NotReadable(f"unexpected {text[reader.at : reader.at + 10]!r}")
+    return node
+
+
+class _Reader:
+    """Recursive descent over the text itself: LaTeX's digits-as-arguments make tokens ambiguous."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.depth = 0
+        self.bars = 0
+
+    def skip(self) -> None:
+        while self.at < len(self.text) and self.text[self.at] in " \t\n":
+            self.at += 1
+
+    def peek(self) -> str:
+        self.skip()
+        return self.text[self.at] if self.at < len(self.text) else ""
+
+    def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        self.skip()
+        match = pattern.match(self.text, self.at)
+        if match:
+            self.at = match.end()
+        return match
+
+    def expect(self, token: str) -> None:
+        self.skip()
+        if not self.text.startswith(token, self.at):
+            raise NotReadable(f"expected {token!r} at {self.at}")
+        self.at += len(token)
+
+    # sum := term (('+'|'-') term)*
+    def sum(self) -> Node:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise NotReadable("nested too deep")
+        node = self.signed()
+        while (char := self.peek()) and char in "+-":
+            self.at += 1
+            right = self.term()
+            node = ("add", node, right if char == "+" else ("neg", right))
+        self.depth -= 1
+        return node
+
+    def signed(self) -> Node:
+        negative = False
+        while (char := self.peek()) and char in "+-":
+            negative ^= char == "-"
+            self.at += 1
+        node = self.term()
+        return ("neg", node) if negative else node
+
+    # term := factor (('*'|'/'|nothing) factor)*
+    def term(self) -> Node:
+        node = self.factor()
+        while True:
+            if self.take(_TIMES):
+                node = ("mul", node, self.signed_factor())
+            elif self.take(_DIVIDE):
+                node = ("div", node, self.signed_factor())
+            elif self.starts_factor():
+                if node[0] == "num" and self.text[self.at].isdigit():
+                    node = self.mixed(node)
+                    continue
+                mixed = node[0] == "num" and node[1].denominator == 1
+                right = self.factor()
+                if mixed and _proper(right):
+                    node = ("num", node[1] + _proper_value(right))
+                else:
+                    node = ("mul", node, right)
+            else:
+                return node
+
+    def mixed(self, whole: Node) -> Node:
+        """``2 3/4``; two numbers side by side mean nothing else."""
+        fraction = self.take(_DIGIT_FRACTION)
+        if whole[1].denominator != 1 or fraction is None:
+            raise NotReadable("two numbers side by side")
+        top, bottom = int(fraction[1]), int(fraction[2])
+        if top >= bottom:
+            raise NotReadable("two numbers side by side")
+        return ("num", whole[1] + Fraction(top, bottom))
+
+    def signed_factor(self) -> Node:
+        if self.peek() in ("-", "+"):
+            sign = self.text[self.at]
+            self.at += 1
+            node = self.signed_factor()
+            return ("neg", node) if sign == "-" else node
+        return self.factor()
+
+    def starts_factor(self) -> bool:
+        char = self.peek()
+        if not char or char in "+-*/^_=<>,;:)]}!'\"&%°?@#~`$":
+            return False
+        if char == "|":
+            return self.bars == 0
+        return not (char == "\\" and _STOP.match(self.text, self.at))
+
+    # factor := postfix ('^' exponent)?
+    def factor(self) -> Node:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise NotReadable("nested too deep")
+        node = self.postfix(self.atom())
+        if self.take(_POWER):
+            node = self.postfix(("pow", node, self.exponent()))
+        self.depth -= 1
+        return node
+
+    def postfix(self, node: Node) -> Node:
+        while True:
+            char = self.peek()
+            if char == "!":
+                double = self.text.startswith("!!", self.at)
+                self.at += 2 if double else 1
+                node = ("fact2" if double else "fact", node)
+            elif char == "°":
+                self.at += 1
+                node = ("deg", node)
+            elif char == "%":
+                self.at += 1
+                node = ("div", node, ("num", Fraction(100)))
+            else:
+                return node
+
+    def exponent(self) -> Node:
+        """``^{…}``, ``^2``, and the plain-text ``^10``, ``^-3``, ``^(1/2)``."""
+        char = self.peek()
+        if char == "{":
+            return self.group()
+        if char in "+-" and char:
+            self.at += 1
+            node = self.exponent()
+            return ("neg", node) if char == "-" else node
+        node = self.postfix_free_atom()
+        if self.take(_POWER):
+            return ("pow", node, self.exponent())
+        return node
+
+    def postfix_free_atom(self) -> Node:
+        return self.atom()
+
+    def group(self) -> Node:
+        self.expect("{")
+        node = self.sum()
+        self.expect("}")
+        return node
+
+    def argument(self) -> Node:
+        """A LaTeX argument: ``{…}`` or one digit, letter or command."""
+        char = self.peek()
+        if char == "{":
+            return self.group()
+        if char.isdigit():
+            self.at += 1
+            return ("num", Fraction(int(char)))
+        if char.isalpha():
+            self.at += 1
+            return _letter(char)
+        return self.atom()
+
+    def atom(self) -> Node:
+        char = self.peek()
+        if char.isdigit() or char == ".":
+            return self.number()
+        if char == "(":
+            return self.bracketed("(", ")")
+        if char == "[":
+            return self.bracketed("[", "]")
+        if char == "{":
+            return self.subscripted(self.group())
+        if char == "|":
+            return self.absolute()
+        if char == "\\":
+            return self.command()
+        if char.isalpha() and char.isascii():
+            return self.word()
+        raise NotReadable(f"unexpected {char!r}")
+
+    def bracketed(self, opening: str, closing: str) -> Node:
+        self.expect(opening)
+        bars, self.bars = self.bars, 0
+        node = self.sum()
+        self.bars = bars
+        self.expect(closing)
+        return node
+
+    def absolute(self) -> Node:
+        self.expect("|")
+        self.bars += 1
+        node = self.sum()
+        self.bars -= 1
+        self.expect("|")
+        return ("abs", node)
+
+    def number(self) -> Node:
+        match = self.take(_NUMBER)
+        if match is None:
+            raise NotReadable("no number")
+        whole, lead, period, plain, power = match.groups()
+        if period is not None:
+            shift, cycle = 10 ** len(lead), 10 ** len(period) - 1
+            value = Fraction(int(whole or 0)) + Fraction(int(lead or 0), shift)
+            return ("num", value + Fraction(int(period), cycle * shift))
+        if self.peek() == "_":
+            raise NotReadable("a numeral with a base")
+        value = Fraction(plain if plain[-1] != "." else plain[:-1])
+        if power:
+            if abs(int(power)) > 5_000:
+                raise NotReadable("exponent out of range")
+            value *= Fraction(10) ** int(power)
+        return ("num", value)
+
+    def subscripted(self, node: Node) -> Node:
+        if self.peek() == "_":
+            raise NotReadable("a subscript on a group")
+        return node
+
+    def word(self) -> Node:
+        match = self.take(_WORD)
+        if match:
+            return self.named(match.group())
+        name = self.text[self.at]
+        self.at += 1
+        return self.symbol(name)
+
+    def symbol(self, name: str) -> Node:
+        primes = re.compile(r"'*").match(self.text, self.at)
+        assert primes is not None
+        self.at = primes.end()
+        name += primes.group()
+        if self.peek() == "_":
+            self.at += 1
+            name += "_" + self.raw_subscript()
+        if name[0] in "fghFGH" and self.peek() == "(":
+            return ("call", name, tuple(self.arguments()))
+        return _letter(name)
+
+    def raw_subscript(self) -> str:
+        self.skip()
+        match = re.compile(r"\{([^{}]*)\}|\\[A-Za-z]+|[0-9A-Za-z]").match(self.text, self.at)
+        if match is None:
+            raise NotReadable("a subscript that is no name")
+        self.at = match.end()
+        inner = match.group(1) if match.group(1) is not None else match.group()
+        return re.sub(r"\\(?:text|mathrm)|[\s{}]", "", inner)
+
+    def arguments(self) -> list[Node]:
+        self.expect("(")
+        nodes = [self.sum()]
+        while self.peek() == ",":
+            self.at += 1
+            nodes.append(self.sum())
+        self.expect(")")
+        return nodes
+
+    def command(self) -> Node:
+        self.skip()
+        if self.text.startswith("\\{", self.at):
+            self.at += 2
+            node = self.sum()
+            self.expect("\\}")
+            return node
+        match = self.take(_COMMAND)
+        if match is None:
+            raise NotReadable("a stray backslash")
+        return self.named(match.group(1))
+
+    def named(self, name: str) -> Node:
+        if name == "frac":
+            return ("div", self.argument(), self.argument())
+        if name in ("sqrt", "cbrt"):
+            return self.root(name)
+        if name == "binom":
+            if self.peek() == "(":
+                args = self.arguments()
+                if len(args) != 2:
+                    raise NotReadable("binom takes two arguments")
+                return ("binom", args[0], args[1])
+            return ("binom", self.argument(), self.argument())
+        if name == "pi":
+            return ("const", "pi")
+        if name in ("infty", "infinity", "inf", "oo"):
+            return ("const", "inf")
+        if name in ("lfloor", "lceil"):
+            node = self.sum()
+            self.expect("\\r" + name[1:])
+            return ("floor" if name == "lfloor" else "ceil", node)
+        if name in ("log", "lg"):
+            return self.logarithm(name)
+        if name in _FUNCTIONS:
+            return self.function(_ALIASES.get(name, name))
+        if name in ("overline", "bar") or name not in _GREEK_LETTERS:
+            raise NotReadable(f"\\{name}")
+        return self.symbol("\\" + name)
+
+    def root(self, name: str) -> Node:
+        index: Node = ("num", Fraction(3 if name == "cbrt" else 2))
+        if self.peek() == "[":
+            index = self.bracketed("[", "]")
+        if self.peek().isdigit():
+            return ("root", index, self.number())
+        return ("root", index, self.argument())
+
+    def logarithm(self, name: str) -> Node:
+        base: Node | None = ("num", Fraction(10)) if name == "lg" else None
+        if self.peek() == "_":
+            self.at += 1
+            base = self.argument()
+        power = self.exponent() if self.take(_POWER) else None
+        value = self.function_argument()
+        node: Node = ("fn", "log", value) if base is None else ("log", base, value)
+        return node if power is None else ("pow", node, power)
+
+    def function(self, name: str) -> Node:
+        power: Node | None = None
+        if self.take(_POWER):
+            power = self.exponent()
+            if power == ("neg", ("num", Fraction(1))):
+                if name not in _INVERSE:
+                    raise NotReadable(f"{name}^-1")
+                name, power = _INVERSE[name], None
+        node: Node = ("fn", name, self.function_argument())
+        return node if power is None else ("pow", node, power)
+
+    def function_argument(self) -> Node:
+        """``(…)`` whole, else factors up to the next sign, product sign or function: ``sin 2x cos y``."""
+        char = self.peek()
+        if char == "(":
+            return self.bracketed("(", ")")
+        if char == "{":
+            return self.group()
+        if char in "+-" and char:
+            self.at += 1
+            inner = self.function_argument()
+            return ("neg", inner) if char == "-" else inner
+        node = self.factor()
+        while self.starts_factor() and self.peek() != "(" and not self.at_function():
+            if node[0] == "num" and self.text[self.at].isdigit():
+                raise NotReadable("two numbers side by side")
+            node = ("mul", node, self.factor())
+        if node[0] in ("num", "sym", "const", "mul", "deg", "pow") and self.peek() == "/":
+            mark = self.at
+            self.at += 1
+            below = self.peek()
+            if below.isdigit() or below.isalpha():
+                return ("div", node, self.factor())
+            self.at = mark
+        return node
+
+    def at_function(self) -> bool:
+        self.skip()
+        match = _COMMAND.match(self.text, self.at)
+        name = match.group(1) if match else None
+        word = _WORD.match(self.text, self.at)
+        return (name or (word.group() if word else "")) in {*_FUNCTIONS, "log"}
+
+
+def _letter(name: str) -> Node:
+    return ("const", name) if name in ("e", "i") else ("sym", name)
+
+
+def _proper(node: Node) -> bool:
+    """A fraction of two plain whole numbers below one, as in the mixed number ``2\\frac{3}{4}``."""
+    if node[0] != "div" or node[1][0] != "num" or node[2][0] != "num":
+        return False
+    top, bottom = node[1][1], node[2][1]
+    return bool(top.denominator == bottom.denominator == 1 and 0 < top < bottom)
+
+
+def _proper_value(node: Node) -> Fraction:
+    return Fraction(node[1][1], node[2][1])
+
+
+@lru_cache(maxsize=65536)
+def symbols(node: Node) -> frozenset[str]:
+    """Names of the free symbols in a tree."""
+    if node[0] == "sym":
+        return frozenset({node[1]})
+    found: frozenset[str] = frozenset()
+    for part in node[1:]:
+        if isinstance(part, tuple):
+            parts = part if part and isinstance(part[0], tuple) else (part,)
+            for child in parts:
+                found |= symbols(child)
+    return found
+
+
+def size(node: Node) -> int:
+    """Number of nodes of a tree."""
+    count = 1
+    for part in node[1:]:
+        if isinstance(part, tuple):
+            children = part if part and isinstance(part[0], tuple) else (part,)
+            count += sum(size(child) for child in children)
+    return count
+
+
+def uses(node: Node, *kinds: str) -> bool:
+    """Whether a node of one of these kinds (or a constant/function of that name) occurs in the tree."""
+    if node[0] in kinds or (node[0] in ("const", "fn", "sym") and node[1] in kinds):
+        return True
+    for part in node[1:]:
+        if isinstance(part, tuple):
+            children = part if part and isinstance(part[0], tuple) else (part,)
+            if any(uses(child, *kinds) for child in children):
+                return True
+    return False

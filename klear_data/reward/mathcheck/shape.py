@@ -1,0 +1,302 @@
+"""What kind of thing an answer is: a formula, words, a list, tuple, set or interval, a relation, a matrix."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Literal, TypeAlias
+
+from klear_data.reward.mathcheck.expression import Node, NotReadable, read
+from klear_data.reward.mathcheck.numerals import (
+    Clock,
+    Numeral,
+    clock,
+    joined_thousands,
+    numeral,
+    plain_number,
+)
+from klear_data.reward.mathcheck.split import at_top, brackets
+from klear_data.reward.mathcheck.units import Unit, compound_amount, split_currency, split_unit
+from klear_data.reward.mathcheck.words import NO_SOLUTION, REALS, as_words, number_word
+
+MAX_ITEMS = 400
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One value: its text, its tree where the small grammar can read it, and what is attached to it."""
+
+    text: str
+    node: Node | None
+    unit: Unit | None = None
+    percent: bool = False
+    degree: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    """A textual answer in canonical spelling."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Items in brackets (``(``, ``[``, ``{``, ``<``) or, with empty brackets, a bare list."""
+
+    opening: str
+    items: tuple[Shape, ...]
+    closing: str
+    joined_by: Literal[",", "or", "and"] = ","
+
+    @property
+    def ordered(self) -> bool:
+        return self.opening in ("(", "[", "<")
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Sets joined by ``cup``, ``cap`` or ``setminus``, read from the left."""
+
+    parts: tuple[Shape, ...]
+    operators: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """``a < b = c``: the sides' texts and the operators between them."""
+
+    sides: tuple[str, ...]
+    operators: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows of entries."""
+
+    rows: tuple[tuple[Shape, ...], ...]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """``a : b : c``."""
+
+    parts: tuple[Shape, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """The reals or the empty set."""
+
+    name: Literal["reals", "empty"]
+
+
+Shape: TypeAlias = Formula | Words | Group | Combined | Relation | Matrix | Ratio | NamedSet | Numeral | Clock
+
+_LIST = re.compile(
+    r"\s*(?:[,;]|\\text\{\s*(?:,\s*)?(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|[和或及与]|\\(?:land|lor|wedge|vee)(?![A-Za-z]))\s*"
+)
+_RELATION = re.compile(
+    r"\s*(?:\\(?:le|ge|ne|approx|in|equiv|notin|Leftrightarrow|iff|to|mapsto|implies)(?![A-Za-z])|:=|(?<!\\)[=<>])\s*"
+)
+_SETS = re.compile(
+    r"\s*\\(?:cup|cap|setminus|backslash|bigcup)(?![A-Za-z])\s*|\\bigcup\b|(?<=\\mathbb\{R\})\s*[-\\]\s*(?=\\\{)"
+)
+_PM = re.compile(r"\\(pm|mp)(?![A-Za-z])")
+_MATRIX = re.compile(
+    r"(?P<scale>.*?)\s*\\begin\s*\{(?:[pbB]|small)?(?:matrix|array)\}(?:\s*\{[lcr| ]*\})?(?P<body>.*?)\\end\s*\{(?:[pbB]|small)?(?:matrix|array)\}"
+    r"\s*(?P<turn>\^\s*\{?\s*(?:T|\\top|\\text\{T\})\s*\}?)?",
+    re.DOTALL,
+)
+_BUILDER = re.compile(r"\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?[|:]\s*(.+)", re.DOTALL)
+_FRENCH = re.compile(r"([\[\]])([^\[\](),;]+)[,;]([^\[\](),;]+)([\[\]])")
+_APPROX_TAIL = re.compile(r"\\approx(?![A-Za-z]).*$", re.DOTALL)
+
+
+@lru_cache(maxsize=65536)
+def shape_of(text: str) -> Shape:
+    """The shape of a normalised answer. Total: what is nothing else is a formula without a tree."""
+    text = text.strip()
+    if plain_number(text) is not None:
+        return _formula(text)
+    time = clock(text)
+    if time is not None and (time.half or len(text) <= 8):
+        return time
+    bare = as_words(text)
+    if bare in NO_SOLUTION or text in ("\\emptyset", "\\{\\}", "\\{ \\}"):
+        return NamedSet("empty")
+    if bare in REALS or text == "\\mathbb{R}":
+        return NamedSet("reals")
+    for reader in (_french, _matrix, _listed, _related, _combined, _bracketed, _spread, _based, _ratio):
+        shape = reader(text)
+        if shape is not None:
+            return shape
+    return _formula(text)
+
+
+def _french(text: str) -> Shape | None:
+    """``]0,1]``: an interval with outward brackets for open ends."""
+    match = _FRENCH.fullmatch(text)
+    if not match or (match[1] != "]" and match[4] != "["):
+        return None
+    low, high = shape_of(match[2]), shape_of(match[3])
+    return Group("[" if match[1] == "[" else "(", (low, high), "]" if match[4] == "]" else ")")
+
+
+def _listed(text: str) -> Shape | None:
+    pieces, found = at_top(text, _LIST)
+    pieces = [p.strip() for p in pieces]
+    if not found or compound_amount(text) is not None:
+        return None
+    joined = joined_thousands(text)
+    if joined != text and not at_top(joined, _LIST)[1]:
+        return shape_of(joined)
+    kept = [p for p in pieces if p]
+    if not kept or len(kept) > MAX_ITEMS:
+        return None
+    if len(kept) == 1:
+        return shape_of(kept[0]) if kept[0] != text else None
+    joints = " ".join(found)
+    joined_by: Literal[",", "or", "and"] = (
+        "or" if re.search(r"or|或|vee", joints) else "and" if "and" in joints else ","
+    )
+    return Group("", tuple(shape_of(p) for p in kept), "", joined_by)
+
+
+def _related(text: str) -> Shape | None:
+    sides, operators = at_top(text, _RELATION)
+    if not operators:
+        return None
+    sides = [s.strip() for s in sides]
+    cleaned = [op.strip().lstrip("\\").replace(":=", "=") for op in operators]
+    if not sides[0] and cleaned[0] in ("approx", "="):
+        sides, cleaned = sides[1:], cleaned[1:]
+        if not cleaned:
+            return shape_of(sides[0])
+    if any(not s for s in sides):
+        return None
+    return Relation(tuple(sides), tuple(cleaned))
+
+
+def _combined(text: str) -> Shape | None:
+    parts, operators = at_top(text, _SETS)
+    if not operators or any(not p.strip() for p in parts):
+        return None
+    names = ["cap" if "cap" in op else "cup" if "cup" in op else "setminus" for op in operators]
+    return Combined(tuple(shape_of(p) for p in parts), tuple(names))
+
+
+def _bracketed(text: str) -> Shape | None:
+    found = brackets(text)
+    if found is None:
+        return None
+    opening, inside, closing = found
+    opening = {"\\{": "{", "\\langle": "<"}.get(opening, opening)
+    closing = {"\\}": "}", "\\rangle": ">"}.get(closing, closing)
+    pieces, commas = at_top(inside, re.compile(r"\s*[,;]\s*"))
+    if opening == "{" and (builder := _BUILDER.fullmatch(inside)) and text.startswith("\\{"):
+        return shape_of(builder[1])
+    if commas and len(pieces) <= MAX_ITEMS:
+        if any(not p.strip() for p in pieces):
+            return None
+        if (opening, closing) not in (("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"), ("(", "]"), ("[", ")")):
+            return None
+        if opening == "{" and text.startswith("{") and plain_number(inside) is not None:
+            return shape_of(inside)
+        return Group(opening, tuple(shape_of(p) for p in pieces), closing)
+    if opening == "{" and text.startswith("\\{") and inside:
+        return Group("{", tuple(_members(shape_of(inside))), "}")
+    pairs = {"(": ")", "[": "]", "{": "}"}
+    if pairs.get(opening) == closing and inside and inside != text:
+        return shape_of(inside)
+    return None
+
+
+def _members(shape: Shape) -> tuple[Shape, ...]:
+    return shape.items if isinstance(shape, Group) and not shape.opening else (shape,)
+
+
+def _spread(text: str) -> Shape | None:
+    """``a ± b`` as the list of its values; several signs are independent unless ``∓`` ties them."""
+    signs = _PM.findall(text)
+    if not signs or len(signs) > 4:
+        return None
+    tied = "mp" in signs
+    choices = [(s,) * len(signs) for s in "+-"] if tied else list(product("+-", repeat=len(signs)))
+    values = []
+    for choice in choices:
+        chosen = iter(choice)
+        flip = {"+": "-", "-": "+"}
+        value = _PM.sub(lambda m, c=chosen: (lambda s: s if m[1] == "pm" else flip[s])(next(c)), text)  # type: ignore[misc]
+        values.append(shape_of(re.sub(r"^\s*\+\s*", "", value)))
+    return Group("", tuple(dict.fromkeys(values)), "")
+
+
+def _matrix(text: str) -> Shape | None:
+    if "\\begin" not in text:
+        return None
+    found = brackets(text)
+    if found and "\\begin" in found[1] and not found[1].startswith("\\{"):
+        text = found[1]
+    match = _MATRIX.fullmatch(text)
+    if not match:
+        return None
+    lines = [row for row in re.split(r"\\\\(?:\s*\[[^\]]*\])?", match["body"].replace("\\hline", "")) if row.strip()]
+    scale = match["scale"].strip().rstrip("*").removesuffix("\\cdot").strip()
+    prefix = "" if not scale else "-" if scale == "-" else f"({scale})"
+    rows = tuple(tuple(shape_of(_cell(prefix, cell)) for cell in at_top(row, re.compile("&"))[0]) for row in lines)
+    if match["turn"] and rows:
+        rows = tuple(zip(*rows, strict=False))
+    return Matrix(rows)
+
+
+def _cell(prefix: str, cell: str) -> str:
+    return f"{prefix}({cell.strip()})" if prefix else cell
+
+
+def _based(text: str) -> Shape | None:
+    return numeral(text)
+
+
+def _ratio(text: str) -> Shape | None:
+    text = re.sub(r"\s*\\text\{\s*to\s*\}\s*|(?<=\d) to (?=\d)", ":", text)
+    text = re.sub(
+        r"\\text\{\s*ratio\s*\}$|\bratio$|\\colon(?![A-Za-z])", lambda m: ":" if "colon" in m.group() else "", text
+    )
+    pieces, found = at_top(text, re.compile(r"\s*:\s*"))
+    if not found or not 2 <= len(pieces) <= 6 or any(not p.strip() for p in pieces):
+        return None
+    return Ratio(tuple(shape_of(p) for p in pieces), text.replace(" ", ""))
+
+
+def _formula(text: str) -> Formula | Words:
+    text = _APPROX_TAIL.sub("", text).strip() or text
+    body, money = split_currency(text)
+    amount = compound_amount(body)
+    if amount is not None:
+        return Formula(text, ("num", amount[0]), amount[1])
+    body, unit = split_unit(body)
+    unit = money or unit
+    percent = body.endswith("%") or (unit is not None and unit.name in ("percent", "pct", "percentage", "per cent"))
+    if percent:
+        body, unit = body.removesuffix("%").strip(), None if unit and unit.name.startswith("p") else unit
+    degree = body.endswith("°")
+    if degree:
+        body = body[:-1].strip()
+        degree = not (unit and unit.name.lower() in ("c", "f"))
+    words = as_words(body)
+    spelled = number_word(words)
+    if spelled is not None:
+        return Formula(text, ("num", spelled), unit)
+    value = plain_number(body)
+    if value is not None:
+        return Formula(body, ("num", value), unit, percent, degree)
+    if words and not percent:
+        return Words(as_words(text) or words)
+    try:
+        return Formula(body, read(joined_thousands(body)), unit, percent, degree)
+    except (NotReadable, RecursionError):
+        return Formula(body, None, unit, percent, degree)

@@ -1,0 +1,90 @@
+"""Cut a formula at the separators that stand outside all brackets."""
+
+from __future__ import annotations
+
+import re
+
+_OPEN = re.compile(r"\\begin\s*\{|\\\{|\\langle(?![A-Za-z])|\\l(?:floor|ceil)(?![A-Za-z])|[(\[{]")
+_CLOSE = re.compile(r"\\end\s*\{[^{}]*\}|\\\}|\\rangle(?![A-Za-z])|\\r(?:floor|ceil)(?![A-Za-z])|[)\]}]")
+_SKIP = re.compile(r"\\[A-Za-z]+|\\.", re.DOTALL)
+
+
+def at_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
+    """The pieces of ``text`` between top-level matches of ``separator``, and the matches themselves."""
+    pieces: list[str] = []
+    found: list[str] = []
+    depth, start, i = 0, 0, 0
+    while i < len(text):
+        match = separator.match(text, i) if depth == 0 else None
+        if match and match.end() > i:
+            pieces.append(text[start:i])
+            found.append(match.group())
+            start = i = match.end()
+            continue
+        opened = _OPEN.match(text, i)
+        if opened:
+            depth += 1
+            i = opened.end()
+            if opened.group().startswith("\\begin"):
+                i = text.find("}", i) + 1 or len(text)
+            continue
+        closed = _CLOSE.match(text, i)
+        if closed:
+            depth = max(0, depth - 1)
+            i = closed.end()
+            continue
+        skipped = _SKIP.match(text, i)
+        i = skipped.end() if skipped else i + 1
+    pieces.append(text[start:])
+    return pieces, found
+
+
+def matching_close(text: str) -> int | None:
+    """Index just after the bracket that closes the one at the start of ``text``."""
+    depth, i = 0, 0
+    while i < len(text):
+        opened = _OPEN.match(text, i)
+        if opened:
+            depth += 1
+            i = opened.end()
+            if opened.group().startswith("\\begin"):
+                i = text.find("}", i) + 1 or len(text)
+            continue
+        closed = _CLOSE.match(text, i)
+        if closed:
+            depth -= 1
+            i = closed.end()
+            if depth == 0:
+                return i
+            continue
+        skipped = _SKIP.match(text, i)
+        i = skipped.end() if skipped else i + 1
+    return None
+
+
+_BRACKETS = re.compile(r"(\\\{|\\langle|[(\[{\]])\s*(.*?)\s*(\\\}|\\rangle|[)\]}\[])", re.DOTALL)
+
+
+def brackets(text: str) -> tuple[str, str, str] | None:
+    """``(opening, inside, closing)`` if one pair of brackets spans the whole text, else ``None``."""
+    match = _BRACKETS.fullmatch(text)
+    if not match:
+        return None
+    if match[1] != "]" and match[3] != "[" and matching_close(text) != len(text):
+        return None
+    return match[1], match[2], match[3]
+
+
+def balanced(text: str) -> bool:
+    """Whether braces pair up (escaped ones aside)."""
+    depth = 0
+    i = 0
+    while i < len(text):
+        if text[i] == "\\":
+            i += 2
+            continue
+        depth += (text[i] == "{") - (text[i] == "}")
+        if depth < 0:
+            return False
+        i += 1
+    return depth == 0
