@@ -155,7 +155,7 @@ class Curation:
         if not first:
             survivor_where, survivor = spool.read(group.rows[0])
             rollouts = len(record.get("rollouts") or ()) if number in group.merge_rows else 0
-            evidence = {"of": survivor["id"], "of_at": survivor_where, "rollouts_merged": rollouts}
+            evidence = {"of": survivor["id"], "of_where": survivor_where, "rollouts_merged": rollouts}
             return _drop(record, where, Rejection("duplicate", evidence))
         others = [spool.read(other)[1] for other in group.rows[1:]]
         merge = [other for row, other in zip(group.rows[1:], others, strict=True) if row in group.merge_rows]
@@ -243,7 +243,7 @@ def _row_filters(options: CurateOptions) -> list[Filter]:
 
 
 def _drop(record: Record, where: str, rejection: Rejection) -> Drop:
-    return Drop(record, rejection.reason, {"at": where, **rejection.evidence})
+    return Drop(record, rejection.reason, {"where": where, **rejection.evidence})
 
 
 def _duplicates(record: Record) -> int:

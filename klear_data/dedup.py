@@ -54,7 +54,7 @@ def join(group: Group, number: int, record: Record, *, where: str, earlier: Reco
         group.merge_rows.append(number)
     elif record["ability"] == earlier["ability"] == "math" and group.conflict is None:
         # Two sets of tests for one task may both be right, two answers may not.
-        group.conflict = {"golds": [theirs, mine], "at": [earlier_where, where]}
+        group.conflict = {"golds": [theirs, mine], "golds_where": [earlier_where, where]}
 
 
 def same_gold(left: str, right: str, *, ability: str) -> bool:
@@ -63,9 +63,10 @@ def same_gold(left: str, right: str, *, ability: str) -> bool:
         return True
     if ability != "math":
         return False
-    from klear_data.reward.mathcheck import normalise as mathnorm  # TODO: klear_data.reward.math when it lands
+    from klear_data.reward.math import verify_answer  # sympy, only where it is needed
 
-    return mathnorm.compact(mathnorm.normalise(left)) == mathnorm.compact(mathnorm.normalise(right))
+    # Asked both ways: a gold without a unit takes an answer with one, not the other way round.
+    return "AC" in (verify_answer(left, right).verdict, verify_answer(right, left).verdict)
 
 
 def merged(survivor: Record, others: list[Record]) -> Record:

@@ -5,11 +5,8 @@ They read no other record, so they run in any order and on any shard of the data
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from klear_data.records import ABILITIES, Record
@@ -47,7 +44,9 @@ def gold_filter(record: Record) -> Rejection | None:
     gold = record["reward_model"]["ground_truth"]
     if record["ability"] != "math" or not has_gold(record):
         return None
-    problem = _gold_problem(gold)
+    from klear_data.reward.math import gold_problem  # not at import: sympy takes its time
+
+    problem = gold_problem(gold)
     return None if problem is None else Rejection("gold_unparseable", {"gold": gold, "problem": problem})
 
 
@@ -55,7 +54,7 @@ def suite_filter(record: Record, *, min_tests: int = 1) -> Rejection | None:
     """``too_few_tests`` (the paper keeps problems with 16 or more, §3.2.1), or why the tests can't be used."""
     if record["ability"] != "code" or not has_gold(record):
         return None
-    from sandbox.formats import parse_tests  # not at import: stages that need no tests start faster
+    from sandbox.formats import parse_tests
     from sandbox.types import TestsError
 
     try:
@@ -78,12 +77,3 @@ def answer_filter(record: Record) -> Rejection | None:
 def has_gold(record: Record) -> bool:
     gold: str = record["reward_model"]["ground_truth"]
     return len(gold) > 16 or gold.strip().lower() not in NO_ANSWER  # tests may be megabytes
-
-
-@lru_cache(maxsize=1 << 16)  # golds repeat: 7,473 GSM8K problems have under 1,000 different ones
-def _gold_problem(gold: str) -> str | None:
-    if importlib.util.find_spec("klear_data.reward.math") is None:  # TODO: until it lands
-        return None
-    math = importlib.import_module("klear_data.reward.math")
-    problem: str | None = math.gold_problem(gold)
-    return problem

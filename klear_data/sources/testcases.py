@@ -80,11 +80,14 @@ def _setup(row: Row) -> str:
 
 
 def _test_function(row: Row, test: str) -> str:
-    """HumanEval's ``check`` with the call that HumanEval leaves to its harness; else a pytest module (KodCode)."""
+    """HumanEval's ``check`` with the call that HumanEval leaves to its harness; else a pytest module (KodCode).
+
+    HumanEval's prompt goes along: answers may build on its imports and helpers.
+    """
     entry_point = row.peek("entry_point")
     if entry_point is None:
         return _json({"pytest": test})
-    return _json({"functional": f"{test.rstrip()}\n\n\ncheck({entry_point})\n"})
+    return _json({"functional": f"{test.rstrip()}\n\n\ncheck({entry_point})\n", "prompt": row.peek("prompt")})
 
 
 def first_test(row: Row) -> str | None:

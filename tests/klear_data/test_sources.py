@@ -44,7 +44,9 @@ def test_a_gsm8k_answer_with_nothing_worked_out_brings_no_rollout():
 
 
 def test_math_rows_keep_their_answer_as_it_is_and_their_solution_as_a_rollout():
-    record = record_of({"problem": " Find $x$. ", "answer": "\\frac12", "solution": "So \\boxed{\\frac12}.", "level": 5})
+    record = record_of(
+        {"problem": " Find $x$. ", "answer": "\\frac12", "solution": "So \\boxed{\\frac12}.", "level": 5}
+    )
     assert (content(record), gold_of(record), record["ability"]) == (" Find $x$. ", "\\frac12", "math")
     assert completions(record) == ["So \\boxed{\\frac12}."]
     assert record["extra_info"] == {"level": 5, "index": 2}
@@ -66,7 +68,9 @@ def test_a_null_answer_is_an_empty_gold_and_no_bad_row():
     assert gold_of(record_of({"problem": "p", "answer": None})) == ""
 
 
-@pytest.mark.parametrize(("answer", "gold"), [(5, "5"), (2.5, "2.5"), (7.0, "7"), (["5"], "5"), (["1", "2"], '["1", "2"]')])
+@pytest.mark.parametrize(
+    ("answer", "gold"), [(5, "5"), (2.5, "2.5"), (7.0, "7"), (["5"], "5"), (["1", "2"], '["1", "2"]')]
+)
 def test_answers_that_are_no_text_become_text(answer, gold):
     assert gold_of(record_of({"problem": "p", "answer": answer})) == gold
 
@@ -114,16 +118,26 @@ def test_humaneval_gets_its_check_called_and_its_solution_made_whole():
     assert record["extra_info"]["task_id"] == "HumanEval/0"
 
 
-@pytest.mark.parametrize("tests", [["assert f(1) == 1", "assert f(2) == 2"], "['assert f(1) == 1', 'assert f(2) == 2']"])
+@pytest.mark.parametrize(
+    "tests", [["assert f(1) == 1", "assert f(2) == 2"], "['assert f(1) == 1', 'assert f(2) == 2']"]
+)
 def test_mbpp_prompt_names_the_function_and_each_assert_is_a_test_with_its_imports(tests):
     record = record_of({"text": "Write f.", "code": "print(1)", "test_list": tests, "test_setup_code": "import math"})
     assert content(record) == "Write f.\nassert f(1) == 1"
-    assert json.loads(gold_of(record))["functional"] == ["import math\nassert f(1) == 1", "import math\nassert f(2) == 2"]
+    assert json.loads(gold_of(record))["functional"] == [
+        "import math\nassert f(1) == 1",
+        "import math\nassert f(2) == 2",
+    ]
     assert completions(record) == [FENCED]
 
 
 def test_mbpp_instruction_is_taken_where_the_row_has_one():
-    row = {"prompt": "Write f.", "instruction": "Write f.\nassert f(1) == 1", "code": "c", "test_list": ["assert f(1) == 1"]}
+    row = {
+        "prompt": "Write f.",
+        "instruction": "Write f.\nassert f(1) == 1",
+        "code": "c",
+        "test_list": ["assert f(1) == 1"],
+    }
     assert content(record_of(row)) == row["instruction"]
 
 
@@ -151,7 +165,12 @@ def test_primeintellect_function_calls_name_their_function_once():
 
 def test_apps_starter_code_is_part_of_the_problem_and_every_solution_a_rollout():
     tests = {"fn_name": "f", "inputs": [[1]], "outputs": [[1]]}
-    row = {"question": "Do it.", "input_output": json.dumps(tests), "solutions": json.dumps(["a=1", "b=2"]), "starter_code": "def f(x):\n"}
+    row = {
+        "question": "Do it.",
+        "input_output": json.dumps(tests),
+        "solutions": json.dumps(["a=1", "b=2"]),
+        "starter_code": "def f(x):\n",
+    }
     record = record_of(row)
     assert content(record) == "Do it.\n\n```python\ndef f(x):\n```"
     assert json.loads(gold_of(record)) == tests
@@ -178,7 +197,9 @@ def test_codeforces_statements_are_put_together_from_their_parts():
         "official_tests": [{"input": "1 2", "output": "3"}],
     }
     record = record_of(row)
-    assert content(record) == "Add.\n\nInput\nTwo numbers.\n\nOutput\nTheir sum.\n\nExample input\n1 2\nExample output\n3"
+    assert (
+        content(record) == "Add.\n\nInput\nTwo numbers.\n\nOutput\nTheir sum.\n\nExample input\n1 2\nExample output\n3"
+    )
     assert json.loads(gold_of(record)) == {"inputs": ["1 2"], "outputs": ["3"]}
 
 
@@ -187,7 +208,9 @@ def test_tests_in_no_known_form_stay_as_they_are_for_a_filter():
 
 
 @pytest.mark.parametrize("quote", [lambda chat: chat, json.dumps, repr])
-@pytest.mark.parametrize(("role", "text", "user", "model"), [("role", "content", "user", "assistant"), ("from", "value", "human", "gpt")])
+@pytest.mark.parametrize(
+    ("role", "text", "user", "model"), [("role", "content", "user", "assistant"), ("from", "value", "human", "gpt")]
+)
 def test_chats_give_the_prompt_and_their_last_answer_a_rollout(role, text, user, model, quote):
     chat = [{role: "system", text: "Be brief."}, {role: user, text: "1+1?"}, {role: model, text: "It's 2"}]
     record = record_of({"conversations": quote(chat), "domain": "math", "source": "x"})
@@ -268,7 +291,12 @@ def test_responses_leave_the_worked_solution_in_extra_info():
 
 
 def test_a_deepseek_answer_is_put_together_with_its_reasoning():
-    row = {"problem": "p", "deepseek_reasoning": "hm", "deepseek_solution": "\\boxed{1}", "ground_truth_solution": "\\boxed{1}"}
+    row = {
+        "problem": "p",
+        "deepseek_reasoning": "hm",
+        "deepseek_solution": "\\boxed{1}",
+        "ground_truth_solution": "\\boxed{1}",
+    }
     record = record_of({**row, "domain": "math", "test_cases": None})
     assert completions(record) == ["<think>\nhm\n</think>\n\n\\boxed{1}"]
     assert (record["sampling"]["model"], gold_of(record)) == ("deepseek-r1", "1")
@@ -284,7 +312,9 @@ def test_an_instruction_keeps_its_input():
 
 
 def test_the_id_ignores_what_the_normaliser_ignores_and_nothing_else():
-    ids = [to_record({"problem": text, "answer": "1"}, "f:1")["id"] for text in ("What  IS 1?", "what is 1?", "what is 2?")]
+    ids = [
+        to_record({"problem": text, "answer": "1"}, "f:1")["id"] for text in ("What  IS 1?", "what is 1?", "what is 2?")
+    ]
     assert ids[0] == ids[1] != ids[2]
 
 

@@ -10,7 +10,15 @@ from klear_data.sources import expand_sources, source_name
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("b/two.jsonl", "a.json", "b/one.jsonl.zst", "b/notes.md", ".cache/x.jsonl", "b/.hidden.jsonl", "c.parquet"):
+    for name in (
+        "b/two.jsonl",
+        "a.json",
+        "b/one.jsonl.zst",
+        "b/notes.md",
+        ".cache/x.jsonl",
+        "b/.hidden.jsonl",
+        "c.parquet",
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("")

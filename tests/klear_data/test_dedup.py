@@ -1,0 +1,83 @@
+"""Exact duplicates: who survives, what joins the survivor, and when nobody can be believed."""
+
+import pytest
+
+from klear_data.dedup import Group, join, merged, same_gold
+
+
+def record(gold="2", *completions, model="teacher", ability="math"):
+    made = {"id": "0" * 16, "ability": ability, "reward_model": {"style": "rule", "ground_truth": gold}}
+    if completions:
+        made["sampling"] = {"model": model, "backend": "source", "n": len(completions)}
+        made["rollouts"] = [{"index": index, "completion": text} for index, text in enumerate(completions)]
+    return made
+
+
+def joined(first, *others):
+    group = Group([0], 0 if first["reward_model"]["ground_truth"] else None)
+    rows = [first]
+    for number, other in enumerate(others, 1):
+        earlier = rows[group.rows[0] if group.gold_row is None else group.gold_row]
+        join(group, number, other, where=f"f:{number}", earlier=earlier, earlier_where="f:0")
+        rows.append(other)
+    return group
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("2", " 2 "), ("A", "a"), ("\\dfrac{1}{2}", "\\frac12"), ("097", "97"), ("83^\\circ", "83")]
+)
+def test_golds_written_differently_are_the_same(left, right):
+    assert same_gold(left, right, ability="math")
+
+
+@pytest.mark.parametrize(("left", "right"), [("2", "3"), ("1/2", "1/3"), ("(1,2)", "[1,2]")])
+def test_golds_that_differ_are_not_the_same(left, right):
+    assert not same_gold(left, right, ability="math")
+
+
+def test_tests_are_compared_as_text_and_never_as_mathematics():
+    assert not same_gold("1/2", "0.5", ability="code")
+
+
+def test_two_answers_to_one_question_are_a_conflict_with_both_as_evidence():
+    group = joined(record("2"), record("2"), record("3"))
+    assert group.conflict == {"golds": ["2", "3"], "golds_where": ["f:0", "f:2"]}
+
+
+def test_other_tests_for_the_same_task_are_no_conflict_and_bring_nothing():
+    group = joined(record("{1}", ability="code"), record("{2}", "r", ability="code"))
+    assert group.conflict is None
+    assert group.merge_rows == []
+
+
+def test_a_row_without_a_gold_conflicts_with_none_and_the_first_gold_found_counts():
+    group = joined(record(""), record("2"), record("3"))
+    assert group.gold_row == 1
+    assert group.conflict["golds"] == ["2", "3"]
+    assert joined(record("2"), record("")).conflict is None
+
+
+def test_a_survivor_without_a_gold_takes_its_duplicates():
+    assert merged(record("", "r"), [record("2")])["reward_model"]["ground_truth"] == "2"
+    assert merged(record("2"), [record("3")])["reward_model"]["ground_truth"] == "2"
+
+
+def test_rollouts_of_duplicates_join_numbered_on_and_without_repeats():
+    survivor = record("2", "a", "b")
+    result = merged(survivor, [record("2", "b", "c"), record("2"), record("2", "c", "d")])
+    assert [rollout["completion"] for rollout in result["rollouts"]] == ["a", "b", "c", "d"]
+    assert [rollout["index"] for rollout in result["rollouts"]] == [0, 1, 2, 3]
+    assert result["sampling"] == {"model": "teacher", "backend": "source", "n": 4}
+    assert len(survivor["rollouts"]) == 2
+
+
+def test_a_rollout_of_another_author_says_so():
+    result = merged(record("2", "a"), [record("2", "b", model="student")])
+    assert [rollout.get("model") for rollout in result["rollouts"]] == [None, "student"]
+    assert result["sampling"]["model"] == "teacher"
+
+
+def test_a_survivor_without_rollouts_takes_its_duplicates_with_their_author():
+    result = merged(record("2"), [record("2", "a", model="student")])
+    assert result["sampling"]["model"] == "student"
+    assert [rollout["completion"] for rollout in result["rollouts"]] == ["a"]
