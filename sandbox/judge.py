@@ -1,0 +1,142 @@
+"""One program on all its tests: run, look at how it ended, compare outside."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+from sandbox import plain
+from sandbox.types import (
+    AllOf,
+    CallTest,
+    CaseResult,
+    CheckerTest,
+    Judgement,
+    Language,
+    Limits,
+    SandboxError,
+    StdinTest,
+    Test,
+    TestSuite,
+    Verdict,
+    judgement_of,
+)  # fmt: skip
+from sandbox.worker import CompileError, Outcome, Server, Zygote
+
+_SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 31: "SIGSYS"}
+_LARGEST_PROGRAM = 4 << 20
+
+
+def limits_for(suite: TestSuite, limits: Limits, language: Language = "python") -> Limits:
+    """The caller's limits, with the problem's own where it has some and room for a large expected output."""
+    largest = max((len_expected(test) for test in suite.tests), default=0)
+    needed = math.ceil(1.25 * largest / (1 << 20)) + 1
+    return dataclasses.replace(
+        limits, time_limit_s=suite.time_limit_s or limits.time_limit_s,
+        memory_mib=max(suite.memory_mib or 0, limits.memory_mib),
+        output_mib=max(limits.output_mib, needed),
+    )  # fmt: skip
+
+
+def len_expected(test: Test) -> int:
+    """Bytes of output that a test expects, 0 where it expects a value."""
+    if isinstance(test, StdinTest):
+        return test.expected_bytes
+    return len(test.expected) if isinstance(test, CheckerTest) else 0
+
+
+def judge_program(
+    program: str, suite: TestSuite, *, zygote: Zygote, limits: Limits, language: Language = "python"
+) -> Judgement:
+    """Judge a program: every test, each in a fresh process.
+
+    Raises:
+        SandboxError: the machinery failed.
+    """
+    started = time.monotonic()
+    limits = limits_for(suite, limits, language)
+    try:
+        source = program.encode()
+        if len(source) > _LARGEST_PROGRAM:
+            raise CompileError(f"a program of {len(source) >> 20} MiB; at most {_LARGEST_PROGRAM >> 20} are read")
+        server = Server(zygote, source, language=language, limits=limits)
+    except (CompileError, UnicodeEncodeError) as error:
+        case = CaseResult("CE", detail=str(error)[:300])
+        return dataclasses.replace(judgement_of([case], wall_s=time.monotonic() - started), total=len(suite), cases=())
+    try:
+        cases = [run_test(server, test) for test in suite.tests]
+    finally:
+        server.close()
+        zygote.sweep()
+    return judgement_of(cases, wall_s=time.monotonic() - started)
+
+
+def run_test(server: Server, test: Test) -> CaseResult:
+    """Run one test and judge its outcome."""
+    if isinstance(test, StdinTest):
+        return verdict_on_output(server.run(b"i", test.stdin), test.accept, server.limits)
+    if isinstance(test, CallTest):
+        return _run_calls(server, test)
+    raise SandboxError(f"no runner for {type(test).__name__}")
+
+
+def verdict_on_output(outcome: Outcome, accept: Callable[[bytes], bool], limits: Limits) -> CaseResult:
+    """The verdict on a program that prints."""
+    verdict, detail = how_it_ended(outcome, limits)
+    if verdict == "AC" and not accept(outcome.output):
+        verdict, detail = "WA", "wrong output"
+    return CaseResult(verdict, outcome.cpu_s, outcome.wall_s, detail)
+
+
+def _run_calls(server: Server, test: CallTest) -> CaseResult:
+    request = plain.dump([(call.function, list(call.args), [list(pair) for pair in call.kwargs])
+                          for call in test.calls])  # fmt: skip
+    outcome = server.run(b"c", request)
+    verdict, detail = how_it_ended(outcome, server.limits)
+    if verdict == "AC":
+        verdict, detail = _verdict_on_values(outcome.result, test)
+    return CaseResult(verdict, outcome.cpu_s, outcome.wall_s, detail)
+
+
+def _verdict_on_values(result: bytes, test: CallTest) -> tuple[Verdict, str]:
+    if result[:1] != b"V":
+        return "RE", "ended without returning"
+    try:
+        values = plain.load(result[1:])
+    except plain.PlainError as error:
+        return "WA", str(error)
+    if not isinstance(values, list) or len(values) != len(test.calls):
+        return "WA", "returned something else than it was asked for"
+    return ("AC", "") if test.accept(values) else ("WA", "wrong value")
+
+
+def how_it_ended(outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
+    """What the end of a process says by itself; ``AC`` where it says nothing against it.
+
+    Raises:
+        SandboxError: the process never got as far as the program.
+    """
+    if not outcome.ready:
+        raise SandboxError(f"a test's process could not be set up (exit code {outcome.exit_code})")
+    if outcome.cpu_s > limits.time_limit_s or (
+        outcome.signal in (9, 24) and outcome.cpu_s > 0.9 * math.ceil(limits.time_limit_s)
+    ):
+        return "TL", f"{outcome.cpu_s:.2f} s of CPU time"
+    if outcome.hit_wall:
+        return "TL", f"no end after {limits.wall_s:g} s on the clock"
+    cap = limits.output_mib << 20
+    if len(outcome.output) >= cap or len(outcome.result) >= cap or outcome.signal == 25:
+        return "OL", f"{limits.output_mib} MiB of output"
+    said = outcome.result[1:400].decode("utf-8", "replace")
+    if outcome.result[:1] == b"M" or outcome.signal == 9 or outcome.peak_mib > 0.95 * limits.memory_mib:
+        return "ML", f"more than {limits.memory_mib} MiB"
+    if outcome.signal:
+        return "RE", _SIGNALS.get(outcome.signal, f"signal {outcome.signal}")
+    if outcome.exit_code:
+        return "RE", said if outcome.result[:1] == b"E" else f"exit code {outcome.exit_code}"
+    return "AC", ""
+
+
+__all__ = ["AllOf", "judge_program", "limits_for", "run_test"]

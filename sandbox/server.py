@@ -1,0 +1,223 @@
+"""One solution's server: compiles it once, then forks a process a test. It never runs the solution itself.
+
+Descriptors of a test's process: 0 and 1 are files in memory (so that the kernel caps the output and nobody
+has to read it meanwhile), 2 is the null device, 3 takes results, 4 may be a channel for calls. All are
+fresh: not even a file position or flag is shared from one test to the next.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+import types
+from typing import Any
+
+from sandbox import child, linux, wire
+
+_KEEP_CHANNEL, _READY_FD, _BINARY_FD, _FIRST_FREE = 4, 5, 6, 16
+_SETUP_FAILED = 86
+
+
+class Server:
+    """The state of a server between messages."""
+
+    def __init__(self, channel_fd: int, filters: dict[str, linux.Filter]) -> None:
+        channel_fd = os.dup2(channel_fd, _FIRST_FREE)
+        os.closerange(_FIRST_FREE + 1, 256)
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in range(3, _FIRST_FREE):  # so that no other descriptor is ever given these numbers
+            os.dup2(null, fd)
+        self.channel = socket.socket(fileno=channel_fd)
+        self.filters = filters
+        self.limits: dict[str, Any] = {}
+        self.code: types.CodeType | None = None
+        self.binary: int | None = None
+        self.ready_read, self.ready_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.stdio: tuple[io.TextIOWrapper, io.TextIOWrapper, io.TextIOWrapper] | None = None
+
+    def serve(self) -> None:
+        """Answer messages until the host hangs up."""
+        while True:
+            kind, payload, fd = wire.receive(self.channel)
+            if kind == wire.PROGRAM:
+                self._compile(payload)
+            elif kind == wire.TEST:
+                self._test(payload, fd)
+            if fd is not None:
+                os.close(fd)
+
+    def _compile(self, payload: bytes) -> None:
+        head, _, source = payload.partition(b"\n")
+        self.limits = json.loads(head)
+        _set_limits(self.limits)
+        if self.limits["language"] == "cpp":
+            self.binary = wire.memory_file("program", source)
+            wire.send(self.channel, wire.COMPILED)
+            return
+        budget = int(self.limits["compile_s"] + time.process_time()) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.RLIM_INFINITY))
+        try:
+            self.code = compile(source, child.FILE_NAME, "exec", dont_inherit=True)
+        except BaseException as error:  # noqa: BLE001  SyntaxError, ValueError (NUL), MemoryError, RecursionError
+            wire.send(self.channel, wire.REFUSED, child.describe(error))
+            return
+        finally:
+            resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        del source, payload
+        self._prepare_stdio()
+        gc.collect()
+        gc.freeze()
+        wire.send(self.channel, wire.COMPILED)
+
+    def _prepare_stdio(self) -> None:
+        """Make sys.stdin and its like once, on descriptors that every test replaces beneath them."""
+        for fd in (0, 1):
+            file = wire.memory_file("stdio")
+            os.dup2(file, fd)
+            os.close(file)
+        self.stdio = (
+            io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), "utf-8", "surrogateescape"),
+            io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8", "strict"),
+            io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace"),
+        )
+        for name, stream in zip(("stdin", "stdout", "stderr"), self.stdio, strict=True):
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+    def _test(self, payload: bytes, channel: int | None) -> None:
+        """Fork, wait, report."""
+        mode, data = payload[:1], payload[1:]
+        files = [wire.memory_file("in", data if mode == b"i" else b""), wire.memory_file("out"),
+                 wire.memory_file("result")]  # fmt: skip
+        started = time.monotonic()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            for fd in files:
+                os.close(fd)
+            wire.send(self.channel, wire.FAILED, f"fork: {error}".encode())
+            return
+        if pid == 0:
+            self._child(mode, data, files, channel)
+        flags, status, usage = self._wait(pid, started)
+        wall = time.monotonic() - started
+        try:
+            if os.read(self.ready_read, 64):
+                flags |= wire.WAS_READY
+        except BlockingIOError:
+            pass
+        os.close(files[0])
+        output, result = (_contents(fd, self.limits["output_bytes"]) for fd in files[1:])
+        if self.limits["scratch"]:
+            _empty("/tmp")
+        code = os.waitstatus_to_exitcode(status)
+        report = wire.REPORT.pack(
+            flags, max(code, 0), max(-code, 0), int((usage.ru_utime + usage.ru_stime) * 1e6), int(wall * 1e6),
+            usage.ru_maxrss, len(output), len(result),
+        )  # fmt: skip
+        wire.send(self.channel, wire.OUTCOME, report + output + result)
+
+    def _wait(self, pid: int, started: float) -> tuple[int, int, resource.struct_rusage]:
+        """Wait for the test's process, no longer than the wall limit or than the host stays."""
+        flags = 0
+        fd = os.pidfd_open(pid)
+        try:
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            poller.register(self.channel.fileno(), select.POLLHUP)
+            left = self.limits["wall_s"] - (time.monotonic() - started)
+            events = dict(poller.poll(max(left, 0) * 1000))
+            if fd not in events:
+                flags = 0 if events else wire.HIT_WALL
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            os.close(fd)
+        _, status, usage = os.wait4(pid, 0)
+        return flags, status, usage
+
+    def _child(self, mode: bytes, data: bytes, files: list[int], channel: int | None) -> None:
+        """The test's process; does not return."""
+        status = _SETUP_FAILED
+        try:
+            self._enter(files, channel)
+            if self.binary is not None:
+                os.execve(_BINARY_FD, ["solution"], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
+            assert self.code is not None
+            if mode == b"i":
+                status = child.run_program(self.code)
+            elif mode == b"c":
+                status = child.run_calls(self.code, data)
+        finally:
+            os._exit(status)
+
+    def _enter(self, files: list[int], channel: int | None) -> None:
+        """Arrange the descriptors, close the door, and say that this worked."""
+        ready = self.ready_write
+        for target, fd in zip((0, 1, child.RESULT_FD, _READY_FD), (*files, ready), strict=True):
+            os.dup2(fd, target)
+        if channel is not None:
+            os.dup2(channel, _KEEP_CHANNEL)
+        null = os.open("/dev/null", os.O_RDWR)
+        os.dup2(null, 2)
+        if self.binary is not None:
+            os.dup2(self.binary, _BINARY_FD, inheritable=False)
+        os.closerange(_BINARY_FD + (self.binary is not None), self.limits["highest_fd"])
+        if channel is None:
+            os.close(_KEEP_CHANNEL)
+        cpu = self.limits["cpu_s"]
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+        linux.not_dumpable()
+        chosen = self.filters.get("binary" if self.binary is not None else "python")
+        if chosen is not None:
+            linux.install_filter(chosen)
+        os.write(_READY_FD, b"r")
+        os.close(_READY_FD)
+
+
+def _set_limits(limits: dict[str, Any]) -> None:
+    memory, output = limits["memory_bytes"], limits["output_bytes"]
+    for what, value in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, output),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, limits["open_files"]),
+        (resource.RLIMIT_NPROC, limits["threads"]),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+    ):
+        resource.setrlimit(what, (value, value))
+    stack = limits["stack_bytes"]
+    resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
+
+
+def _contents(fd: int, limit: int) -> bytes:
+    try:
+        size = min(os.fstat(fd).st_size, limit)
+        parts, at = [], 0
+        while at < size:
+            part = os.pread(fd, size - at, at)
+            if not part:
+                break
+            parts.append(part)
+            at += len(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def _empty(folder: str) -> None:
+    """Remove everything in a folder, without following links and whatever its depth."""
+    with os.scandir(folder) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                _empty(entry.path)
+                os.rmdir(entry.path)
+                os.unlink(entry.path)
