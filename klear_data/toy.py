@@ -88,7 +88,7 @@ def write_toy(
         problems = _distinct(make, rng, hasty)
         held = [next(problems) for _ in range(n_heldout)]
         known = {run for problem in held for run in _runs(problem["problem"])}
-        train = _take(problems, count, lambda problem: known.isdisjoint(_runs(problem["problem"])))
+        train = _take(problems, count, avoid=known)
         heldout[ability] = _write(root / "heldout" / f"{ability}.jsonl", [_line(problem) for problem in held])
         raw[ability] = _write(root / "raw" / f"{ability}.jsonl", _with_planted(train, held, planted, rng))
     return ToyFiles(raw, heldout, dict.fromkeys(raw, planted))
@@ -107,11 +107,11 @@ def _distinct(make: Callable[[random.Random, float], Problem], rng: random.Rando
         yield problem
 
 
-def _take(problems: Iterator[Problem], count: int, wanted: Callable[[Problem], bool]) -> list[Problem]:
+def _take(problems: Iterator[Problem], count: int, *, avoid: set[tuple[str, ...]]) -> list[Problem]:
     kept: list[Problem] = []
     while len(kept) < count:
         problem = next(problems)
-        if wanted(problem):
+        if avoid.isdisjoint(_runs(problem["problem"])):
             kept.append(problem)
     return kept
 
@@ -127,7 +127,9 @@ def _math_problem(rng: random.Random, hasty: float) -> Problem:
         guess = totals[-1] + rng.choice([-3, -2, -1, 0, 1, 2, 3])
         response = f"<think></think>\\boxed{{{guess}}}"
     else:
-        running = " ".join(f"{letter}{digit}={total}" for letter, digit, total in zip(LETTERS, digits, totals, strict=False))
+        running = " ".join(
+            f"{letter}{digit}={total}" for letter, digit, total in zip(LETTERS, digits, totals, strict=False)
+        )
         response = f"<think>{running}</think>\\boxed{{{totals[-1]}}}"
     return {
         "problem": f"Boxes {boxes}: how many in all?",

@@ -27,7 +27,7 @@ def examples_of(tokenizer: Any, messages: list[dict[str, Any]]) -> list[Example]
             continue
         prompt = encode_prompt(tokenizer, messages[:at])
         content = _without_open_think(tokenizer, messages[:at], message["content"])
-        response = list(tokenizer(content, add_special_tokens=False).input_ids) + [tokenizer.eos_token_id]
+        response = [*tokenizer(content, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
         before = joined[-1].tokens if joined else []
         if before and prompt[: len(before)] == before:
             trained = joined.pop().trained + [False] * (len(prompt) - len(before))

@@ -16,7 +16,9 @@ _NAME = re.compile(r"step_(\d+)")
 STATE = "state.pt"
 
 
-def save_checkpoint(folder: Path, *, step: int, model: Any, optimizer: Any, position: dict[str, Any], keep_last: int) -> Path:
+def save_checkpoint(
+    folder: Path, *, step: int, model: Any, optimizer: Any, position: dict[str, Any], keep_last: int
+) -> Path:
     """Write weights, optimizer, torch's random state and the trainer's position; drop old checkpoints.
 
     The folder appears under its name only when everything in it is on disk, so a kill at any moment leaves

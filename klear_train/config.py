@@ -250,7 +250,9 @@ def _recipe_text(kind: Kind, recipe: str) -> str:
     known = recipe_names(kind)
     if recipe not in known:
         other = f"; {recipe} is for `klear train {_kind_of(recipe)}`" if recipe in recipe_names() else ""
-        raise UsageError(f"--recipe {recipe}: no such recipe for `klear train {kind}`{other}; expected one of {', '.join(known)}")
+        raise UsageError(
+            f"--recipe {recipe}: no such recipe for `klear train {kind}`{other}; expected one of {', '.join(known)}"
+        )
     return (resources.files("klear_train") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
 
 
@@ -258,7 +260,9 @@ def _read(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: no TOML ({error}); expected `key = value` lines and [tables]; mend that line") from error
+        raise UsageError(
+            f"{where}: no TOML ({error}); expected `key = value` lines and [tables]; mend that line"
+        ) from error
 
 
 def _override(text: str) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def _parsed(line: str) -> Row | None:
 class LiveLine:
     """Step, chosen figures and the time left: rewritten in place on a terminal, else a line every while."""
 
-    def __init__(self, total_steps: int, *, stream: TextIO | None = None, every_s: float = 10.0, quiet: bool = False) -> None:
+    def __init__(
+        self, total_steps: int, *, stream: TextIO | None = None, every_s: float = 10.0, quiet: bool = False
+    ) -> None:
         self.total, self.stream = total_steps, stream or sys.stderr
         self.every_s = 0.2 if self.stream.isatty() else every_s
         self.quiet = quiet

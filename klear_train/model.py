@@ -38,7 +38,9 @@ def load_for_training(config: ModelSection) -> tuple[Any, Any]:
         torch.set_num_threads(config.threads)
     model, tokenizer = load_model_and_tokenizer(path, dtype=config.dtype)
     if tokenizer.eos_token_id is None:
-        raise UsageError(f"{path}: the tokenizer names no end-of-sequence token; expected one; set `eos_token` in its config")
+        raise UsageError(
+            f"{path}: the tokenizer names no end-of-sequence token; expected one; set `eos_token` in its config"
+        )
     changed = [name for name in _HEAD_CHANGES if getattr(model.config, name, None) not in (None, 1, 1.0)]
     if changed:
         raise UsageError(

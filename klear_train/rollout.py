@@ -28,6 +28,7 @@ Judge = Callable[[str, str], Judgement]
 class Rollout:
     """One response with its judgement and, where its group carries a signal, its advantage."""
 
+    prompt_ids: list[int]
     completion: Completion
     judgement: Judgement
     advantage: float | None
@@ -41,9 +42,15 @@ class Rollout:
     def correct(self) -> bool:
         return bool(self.judgement["verdict"] == "AC")
 
-    def example(self, prompt_ids: list[int]) -> Example:
-        tokens = self.completion.token_ids
-        return Example(prompt_ids + tokens, [False] * len(prompt_ids) + [True] * len(tokens))
+    @property
+    def num_tokens(self) -> int:
+        return len(self.completion.token_ids)
+
+    def example(self) -> Example:
+        """Prompt and response as one sequence, with every response token trained."""
+        return Example(
+            self.prompt_ids + self.completion.token_ids, [False] * len(self.prompt_ids) + [True] * self.num_tokens
+        )
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,6 @@ class Group:
     """All rollouts of one record; ``has_signal`` is false where their rewards are all equal."""
 
     record: dict[str, Any]
-    prompt_ids: list[int]
     rollouts: list[Rollout]
     has_signal: bool
 
@@ -65,7 +71,9 @@ def make_judges(config: RewardSection, abilities: set[str], stack: ExitStack) ->
     if "math" in abilities:
         from klear_data.reward.math import MathRewarder
 
-        judges["math"] = stack.enter_context(MathRewarder(scheme=config.scheme, think=config.think, jobs=config.jobs)).reward_one
+        judges["math"] = stack.enter_context(
+            MathRewarder(scheme=config.scheme, think=config.think, jobs=config.jobs)
+        ).reward_one
     if "code" in abilities:
         from klear_data.reward.code import CodeRewarder
 
@@ -84,7 +92,9 @@ def make_judges(config: RewardSection, abilities: set[str], stack: ExitStack) ->
 def check_records(records: Sequence[dict[str, Any]]) -> None:
     """Raise RecordError unless every record can be sampled and judged."""
     if not records:
-        raise RecordError("--data: no records; expected the output of `klear format rl`; check the path or the stage before")
+        raise RecordError(
+            "--data: no records; expected the output of `klear format rl`; check the path or the stage before"
+        )
     for record in records:
         problem = problem_of(record)
         if problem is None and record["ability"] not in ABILITIES:
@@ -137,7 +147,7 @@ def _group(record: dict[str, Any], sampled: Sampled, judgements: list[Judgement]
     rewards = [judgement["reward"] for judgement in judgements]
     advantages = group_advantages(rewards, scale=loss.advantage_scale, baseline=loss.advantage_baseline)
     rollouts = [
-        Rollout(completion, judgement, None if advantages is None else advantages[at])
+        Rollout(sampled.prompt_ids, completion, judgement, None if advantages is None else advantages[at])
         for at, (completion, judgement) in enumerate(zip(sampled.completions, judgements, strict=True))
     ]
-    return Group(record, sampled.prompt_ids, rollouts, advantages is not None)
+    return Group(record, rollouts, advantages is not None)

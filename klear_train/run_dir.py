@@ -36,7 +36,9 @@ def open_run(out_dir: str | Path, config: Section, *, resume: bool) -> tuple[Pat
         root.mkdir(parents=True, exist_ok=True)
         began_with = (root / CONFIG).read_text(encoding="utf-8") if (root / CONFIG).is_file() else None
         if began_with is not None and not resume:
-            raise UsageError(f"{root}: holds a run already; expected a new folder; give another --out, or --resume to go on")
+            raise UsageError(
+                f"{root}: holds a run already; expected a new folder; give another --out, or --resume to go on"
+            )
         if began_with is not None and began_with != text:
             changed = sorted(set(text.splitlines()) ^ set(began_with.splitlines()))
             raise UsageError(

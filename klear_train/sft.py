@@ -137,7 +137,9 @@ def tokenise(data: Iterable[dict[str, Any]], tokenizer: Any, config: SFTConfig) 
         name = f"record {record.get('id', found.records)}"
         messages = record.get("messages")
         if not isinstance(messages, list):
-            raise RecordError(f"{name}: no key 'messages'; expected a list of chat messages; run `klear format sft` first")
+            raise RecordError(
+                f"{name}: no key 'messages'; expected a list of chat messages; run `klear format sft` first"
+            )
         turns = examples_of(tokenizer, messages)
         if not turns:
             raise RecordError(f"{name}: no assistant turn; expected at least one to learn from; drop the record")
@@ -150,7 +152,9 @@ def tokenise(data: Iterable[dict[str, Any]], tokenizer: Any, config: SFTConfig) 
             if example.num_trained:
                 found.examples.append(example)
     if not found.records:
-        raise RecordError("--data: no records; expected the output of `klear format sft`; check the path or the stage before")
+        raise RecordError(
+            "--data: no records; expected the output of `klear format sft`; check the path or the stage before"
+        )
     if not found.examples:
         raise RecordError(
             f"--data: all {found.records} records are longer than pack_tokens = {config.pack_tokens}; expected shorter "
@@ -173,7 +177,9 @@ def epoch_steps(examples: list[Example], config: SFTConfig, epoch: int) -> list[
     return [rows[start : start + config.rows_per_step] for start in range(0, len(rows), config.rows_per_step)]
 
 
-def _steps(examples: list[Example], config: SFTConfig, *, start: int, end: int) -> Iterator[tuple[int, int, list[list[int]]]]:
+def _steps(
+    examples: list[Example], config: SFTConfig, *, start: int, end: int
+) -> Iterator[tuple[int, int, list[list[int]]]]:
     """(step, epoch, rows) of the steps from ``start`` to before ``end``."""
     step = 0
     for epoch in range(config.epochs):

@@ -65,7 +65,9 @@ def decode(
 
     device = model.device
     longest = max(map(len, prompts))
-    limits = [params.max_tokens if room is None else min(params.max_tokens, room - len(prompts[r.prompt])) for r in rows]
+    limits = [
+        params.max_tokens if room is None else min(params.max_tokens, room - len(prompts[r.prompt])) for r in rows
+    ]
     ids_PT = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
     pads_P = torch.tensor([longest - len(p) for p in prompts], device=device)
     cache = make_cache(model.config, spare=min(max(limits), DRAWS_AHEAD))
@@ -162,7 +164,7 @@ def sample(logits_RV: Tensor, params: SamplingParams, uniform_R: np.ndarray) -> 
     else:
         probs_RV = logprobs_RV.exp()
         if params.top_p < 1.0:
-            sorted_RV, order_RV = probs_RV.sort(-1, descending=True, stable=True)
+            sorted_RV, order_RV = probs_RV.sort(dim=-1, descending=True, stable=True)
             beyond_RV = sorted_RV.cumsum(-1, dtype=torch.float64) - sorted_RV >= params.top_p
             probs_RV = torch.zeros_like(probs_RV).scatter(-1, order_RV, sorted_RV.masked_fill(beyond_RV, 0.0))
         # float64: over 150,000 tokens the rounding of float32 would add up to whole tokens.

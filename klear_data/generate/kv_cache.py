@@ -18,33 +18,35 @@ def make_cache(config: Any, *, spare: int) -> Any:
         spare: positions to keep free beyond the prompt before the first growth.
     """
     from transformers import DynamicCache
-    from transformers.cache_utils import Cache
 
     text = config.get_text_config()
     kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
     if set(kinds) != {"full_attention"}:
         return DynamicCache(config=config)
-    layer = _buffer_layer()
-
-    class BufferCache(Cache):
-        def batch_select_indices(self, indices: Any) -> None:
-            for one in self.layers:
-                one.batch_select_indices(indices)
-
-    return BufferCache(layers=[layer(spare) for _ in kinds])
+    buffer_cache, buffer_layer = _buffer_classes()
+    return buffer_cache(layers=[buffer_layer(spare) for _ in kinds])
 
 
 @cache
-def _buffer_layer() -> type[Any]:
-    """The layer class, made on first use: its base comes from transformers, which is imported lazily."""
+def _buffer_classes() -> tuple[Any, Any]:
+    """The cache and its layers, defined on first use: their bases come from transformers, a late import."""
     import torch
-    from transformers.cache_utils import DynamicLayer
+    from transformers import cache_utils
 
-    class BufferLayer(DynamicLayer):
+    base_cache: Any = cache_utils.Cache
+    base_layer: Any = cache_utils.DynamicLayer
+
+    class BufferCache(base_cache):  # type: ignore[misc]
+        def batch_select_indices(self, indices: Any) -> None:
+            for layer in self.layers:
+                layer.batch_select_indices(indices)
+
+    class BufferLayer(base_layer):  # type: ignore[misc]
         """``keys`` and ``values`` (R, heads, capacity, head width), of which ``length`` positions are used."""
 
         def __init__(self, spare: int) -> None:
             super().__init__()
+            self.is_initialized = False
             self.spare = spare
             self.length = 0
 
@@ -74,4 +76,4 @@ def _buffer_layer() -> type[Any]:
         def batch_select_indices(self, indices: Any) -> None:
             self.keys, self.values = self.keys[indices], self.values[indices]
 
-    return BufferLayer
+    return BufferCache, BufferLayer

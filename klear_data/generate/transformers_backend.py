@@ -35,13 +35,13 @@ def load_model_and_tokenizer(path: str | Path, *, dtype: str = "auto", device: s
     transformers = require("transformers", extra="train", needed_by="loading a model")
     transformers.utils.logging.disable_progress_bar()  # loading is not what the user waits for
     folder = Path(path)
-    if folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") > 1:
-        if not (folder / "config.json").is_file():
-            state = "has no config.json" if folder.is_dir() else "is no folder"
-            raise UsageError(
-                f"{path}: this {state}; expected a model folder in Hugging Face format (config.json, weights, "
-                "tokenizer) or a hub id like Qwen/Qwen3-8B; check the path"
-            )
+    is_local = folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") > 1
+    if is_local and not (folder / "config.json").is_file():
+        state = "has no config.json" if folder.is_dir() else "is no folder"
+        raise UsageError(
+            f"{path}: this {state}; expected a model folder in Hugging Face format (config.json, weights, "
+            "tokenizer) or a hub id like Qwen/Qwen3-8B; check the path"
+        )
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(path))
         model = transformers.AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)

@@ -1,0 +1,42 @@
+"""What a step's rollouts were like: figures for metrics.jsonl, and the rollouts themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from klear_train.evaluate import accuracy_by_ability
+from klear_train.rollout import Group
+
+
+def describe(groups: Sequence[Group]) -> dict[str, Any]:
+    """Figures of the rollouts themselves; rewards and accuracy leave unscored rollouts out."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    rewards = [rollout.reward for rollout in rollouts if rollout.reward is not None]
+    by_ability = accuracy_by_ability(groups)
+    rates = [accuracy.mean * accuracy.problems for accuracy in by_ability.values()]
+    flat = [group for group in groups if not group.has_signal]
+    return {
+        "reward": sum(rewards) / max(len(rewards), 1),
+        "accuracy": sum(rates) / max(sum(accuracy.problems for accuracy in by_ability.values()), 1),
+        **{f"accuracy_{ability}": accuracy.mean for ability, accuracy in by_ability.items()},
+        "groups": len(groups),
+        "groups_all_correct": sum(all(rollout.correct for rollout in group.rollouts) for group in flat),
+        "groups_none_correct": sum(not any(rollout.correct for rollout in group.rollouts) for group in flat),
+        "unscored": len(rollouts) - len(rewards),
+        "response_tokens": sum(len(rollout.completion.token_ids) for rollout in rollouts) / len(rollouts),
+        "truncated": sum(rollout.completion.finish_reason == "length" for rollout in rollouts) / len(rollouts),
+    }
+
+
+def write_rollouts(file: TextIO, step: int, groups: Sequence[Group]) -> None:
+    """One line a group: what was asked, written and judged in this step."""
+    for group in groups:
+        rollouts = [
+            {**rollout.completion.as_rollout(), **rollout.judgement, "advantage": rollout.advantage}
+            for rollout in group.rollouts
+        ]
+        line = {"step": step, "id": group.record["id"], "prompt": group.record["prompt"], "rollouts": rollouts}
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    file.flush()
