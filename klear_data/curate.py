@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Literal
 
 from klear_data.decontaminate import CLEAN, Benchmarks, Verdict
-from klear_data.dedup import Group, join, merged
+from klear_data.dedup import Group, gold_of, join, merged
 from klear_data.errors import RecordError, UsageError
 from klear_data.filters import (
     Filter,
@@ -26,7 +26,6 @@ from klear_data.filters import (
     ability_filter,
     answer_filter,
     gold_filter,
-    has_gold,
     prompt_filter,
     suite_filter,
 )
@@ -91,7 +90,7 @@ class Curation:
         """
         if self.options.dedup == "none":
             for item in self._single_rows(rows):
-                yield item if isinstance(item, Drop) else self._decide(item, item.record, self._verdict(item))
+                yield item if isinstance(item, Drop) else self._decide(item.record, item.where, self._verdict(item))
         else:
             yield from self._unique_rows(rows)
 
@@ -124,6 +123,7 @@ class Curation:
 
     def _unique_rows(self, rows: Rows) -> Iterator[Record | Drop]:
         with _Spool() as spool:
+            first_rows: dict[int, int] = {}
             groups: dict[int, Group] = {}
             verdicts: dict[int, Verdict] = {}
             for item in self._single_rows(rows):
@@ -131,50 +131,45 @@ class Curation:
                     yield item
                     continue
                 number = spool.add(item.where, item.record, item.key)
-                group = groups.get(item.key)
-                if group is not None:
-                    earlier_where, earlier = spool.read(group.rows[0] if group.gold_row is None else group.gold_row)
-                    join(group, number, item.record, where=item.where, earlier=earlier, earlier_where=earlier_where)
-                    continue
-                groups[item.key] = Group([number], number if has_gold(item.record) else None)
-                verdict = self._verdict(item)
-                if verdict is not CLEAN:
+                first = first_rows.setdefault(item.key, number)
+                if first != number:
+                    _join_group(groups, first, number, item, spool)
+                elif (verdict := self._verdict(item)) is not CLEAN:
                     verdicts[item.key] = verdict
-            for number in range(len(spool)):
-                yield self._close(number, spool, groups[spool.keys[number]], verdicts)
+            for number, key in enumerate(spool.keys):
+                yield self._close(number, spool, groups.get(key), verdicts.get(key, CLEAN))
 
-    def _close(self, number: int, spool: _Spool, group: Group, verdicts: dict[int, Verdict]) -> Record | Drop:
+    def _close(self, number: int, spool: _Spool, group: Group | None, verdict: Verdict) -> Record | Drop:
         """Second pass: what becomes of one row, now that its whole group is known."""
         where, record = spool.read(number)
-        first = number == group.rows[0]
-        if first and len(group.rows) > 1:
-            self._duplicate_groups += 1
-            self._conflicting_groups += group.conflict is not None
+        if group is None:
+            return self._decide(record, where, verdict)
+        survives = number == group.rows[0]
+        self._duplicate_groups += survives
         if group.conflict is not None:
+            self._conflicting_groups += survives
             return _drop(record, where, Rejection("conflicting_gold", group.conflict))
-        if not first:
+        if not survives:
             survivor_where, survivor = spool.read(group.rows[0])
             rollouts = len(record.get("rollouts") or ()) if number in group.merge_rows else 0
             evidence = {"of": survivor["id"], "of_where": survivor_where, "rollouts_merged": rollouts}
             return _drop(record, where, Rejection("duplicate", evidence))
-        others = [spool.read(other)[1] for other in group.rows[1:]]
-        merge = [other for row, other in zip(group.rows[1:], others, strict=True) if row in group.merge_rows]
-        duplicates = len(others) + sum(_duplicates(other) for other in others)
-        item = _Row(where, record, "")
-        verdict = verdicts.get(spool.keys[number], CLEAN)
-        return self._decide(item, merged(record, merge), verdict, duplicates=duplicates)
+        others = group.rows[1:]
+        duplicates = len(others) + sum(_duplicates(spool.read(other)[1]) for other in others)
+        whole = merged(record, (spool.read(other)[1] for other in others if other in group.merge_rows))
+        return self._decide(whole, where, verdict, duplicates=duplicates)
 
     def _verdict(self, item: _Row) -> Verdict:
         benchmarks = self.options.benchmarks
         return CLEAN if benchmarks is None else benchmarks.lookup(item.normalised)
 
-    def _decide(self, item: _Row, record: Record, verdict: Verdict, *, duplicates: int = 0) -> Record | Drop:
+    def _decide(self, record: Record, where: str, verdict: Verdict, *, duplicates: int = 0) -> Record | Drop:
         """Drop a record that is contaminated or can't be checked; sign the others."""
         if verdict.evidence is not None:
-            return _drop(record, item.where, Rejection("contaminated", verdict.evidence))
+            return _drop(record, where, Rejection("contaminated", verdict.evidence))
         rejection = answer_filter(record) if self.options.require_gold else None
         if rejection is not None:
-            return _drop(record, item.where, rejection)
+            return _drop(record, where, rejection)
         signed = {**(record.get("curation") or {}), "duplicates": duplicates + _duplicates(record)}
         if self.options.benchmarks is not None:
             signed["decontamination"] = self.options.benchmarks.stamp(verdict)
@@ -233,6 +228,15 @@ class _Spool:
         self._file.seek(start)
         entry = parse_object(self._file.read(end - start))
         return entry["where"], entry["record"]
+
+
+def _join_group(groups: dict[int, Group], first: int, number: int, item: _Row, spool: _Spool) -> None:
+    """Put a row that repeats an earlier prompt into that prompt's group, made for the second row of it."""
+    group = groups.get(item.key)
+    if group is None:
+        group = groups[item.key] = Group([first], first if gold_of(spool.read(first)[1]) else None)
+    reference_where, reference = spool.read(group.reference_row)
+    join(group, number, item.record, where=item.where, reference=reference, reference_where=reference_where)
 
 
 def _row_filters(options: CurateOptions) -> list[Filter]:

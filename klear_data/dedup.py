@@ -6,6 +6,7 @@ two golds contradict each other nobody knows which is right, and the whole group
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,9 @@ from klear_data.records import Record
 from klear_data.text import normalise
 
 
-@dataclass
+@dataclass(slots=True)
 class Group:
-    """The rows of one prompt, by their number in the input.
+    """The rows of one prompt that has several, by their number in the input.
 
     Attributes:
         rows: in order; the first is the survivor.
@@ -27,14 +28,19 @@ class Group:
     rows: list[int]
     gold_row: int | None
     conflict: dict[str, Any] | None = None
-    merge_rows: list[int] = field(default_factory=list)
+    merge_rows: set[int] = field(default_factory=set)
+
+    @property
+    def reference_row(self) -> int:
+        """The row that says what the gold is; the survivor while no row says it."""
+        return self.rows[0] if self.gold_row is None else self.gold_row
 
 
 def gold_of(record: Record) -> str:
     return str(record["reward_model"]["ground_truth"])
 
 
-def join(group: Group, number: int, record: Record, *, where: str, earlier: Record, earlier_where: str) -> None:
+def join(group: Group, number: int, record: Record, *, where: str, reference: Record, reference_where: str) -> None:
     """Add one more row to a group.
 
     Args:
@@ -42,19 +48,18 @@ def join(group: Group, number: int, record: Record, *, where: str, earlier: Reco
         number: of the row in the input.
         record: the row.
         where: its place, for evidence.
-        earlier: the group's record that has a gold, else its first.
-        earlier_where: the place of that record.
+        reference: the record of the group's ``reference_row``.
+        reference_where: the place of that record.
     """
     group.rows.append(number)
-    mine, theirs = gold_of(record), gold_of(earlier)
+    mine, theirs = gold_of(record), gold_of(reference)
     if mine and group.gold_row is None:
         group.gold_row = number
-    agree = not mine or not theirs or same_gold(mine, theirs, ability=record["ability"])
-    if agree:
-        group.merge_rows.append(number)
-    elif record["ability"] == earlier["ability"] == "math" and group.conflict is None:
+    if not mine or not theirs or same_gold(mine, theirs, ability=record["ability"]):
+        group.merge_rows.add(number)
+    elif record["ability"] == reference["ability"] == "math" and group.conflict is None:
         # Two sets of tests for one task may both be right, two answers may not.
-        group.conflict = {"golds": [theirs, mine], "golds_where": [earlier_where, where]}
+        group.conflict = {"golds": [theirs, mine], "golds_where": [reference_where, where]}
 
 
 def same_gold(left: str, right: str, *, ability: str) -> bool:
@@ -69,36 +74,30 @@ def same_gold(left: str, right: str, *, ability: str) -> bool:
     return "AC" in (verify_answer(left, right).verdict, verify_answer(right, left).verdict)
 
 
-def merged(survivor: Record, others: list[Record]) -> Record:
+def merged(survivor: Record, others: Iterable[Record]) -> Record:
     """The survivor with what its duplicates bring: a gold if it has none, and their rollouts.
 
     A completion that is there already is not repeated. A rollout of another author than the record's
     ``sampling.model`` says so in its own key ``model``.
     """
     result = dict(survivor)
+    rollouts = list(survivor.get("rollouts") or ())
+    known = {rollout["completion"] for rollout in rollouts}
+    own = len(rollouts)
     for other in others:
         if not gold_of(result) and gold_of(other):
             result["reward_model"] = other["reward_model"]
-        if not other.get("rollouts"):
-            continue
-        if not result.get("rollouts"):
-            result["sampling"], result["rollouts"] = other.get("sampling"), other["rollouts"]
-        else:
-            result = _with_rollouts(result, other)
+        if other.get("rollouts") and not rollouts:
+            result["sampling"] = other.get("sampling") or {}
+        author = {} if _model(other) == _model(result) else {"model": _model(other)}
+        for rollout in other.get("rollouts") or ():
+            if rollout["completion"] not in known:
+                known.add(rollout["completion"])
+                rollouts.append({**author, **rollout, "index": len(rollouts)})
+    if len(rollouts) > own:
+        result["sampling"] = {**(result.get("sampling") or {}), "n": len(rollouts)}
+        result["rollouts"] = rollouts
     return result
-
-
-def _with_rollouts(record: Record, other: Record) -> Record:
-    model, others_model = _model(record), _model(other)
-    known = {rollout["completion"] for rollout in record["rollouts"]}
-    rollouts = list(record["rollouts"])
-    for rollout in other["rollouts"]:
-        if rollout["completion"] in known:
-            continue
-        known.add(rollout["completion"])
-        author = {} if others_model == model else {"model": others_model}
-        rollouts.append({**author, **rollout, "index": len(rollouts)})
-    return {**record, "sampling": {**(record.get("sampling") or {}), "n": len(rollouts)}, "rollouts": rollouts}
 
 
 def _model(record: Record) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Any
 
 NORMALISER = "nfkc-casefold-ws/1"
@@ -13,6 +14,7 @@ NORMALISER = "nfkc-casefold-ws/1"
 _WORD = re.compile(r"\w+")
 
 
+@lru_cache(maxsize=4)  # id, duplicates and decontamination ask for the same prompt in turn
 def normalise(text: str) -> str:
     """NFKC, casefold, every run of whitespace one space, no space at the ends.
 

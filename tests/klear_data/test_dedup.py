@@ -17,8 +17,8 @@ def joined(first, *others):
     group = Group([0], 0 if first["reward_model"]["ground_truth"] else None)
     rows = [first]
     for number, other in enumerate(others, 1):
-        earlier = rows[group.rows[0] if group.gold_row is None else group.gold_row]
-        join(group, number, other, where=f"f:{number}", earlier=earlier, earlier_where="f:0")
+        reference = rows[group.reference_row]
+        join(group, number, other, where=f"f:{number}", reference=reference, reference_where=f"f:{group.reference_row}")
         rows.append(other)
     return group
 
@@ -47,7 +47,7 @@ def test_two_answers_to_one_question_are_a_conflict_with_both_as_evidence():
 def test_other_tests_for_the_same_task_are_no_conflict_and_bring_nothing():
     group = joined(record("{1}", ability="code"), record("{2}", "r", ability="code"))
     assert group.conflict is None
-    assert group.merge_rows == []
+    assert group.merge_rows == set()
 
 
 def test_a_row_without_a_gold_conflicts_with_none_and_the_first_gold_found_counts():
