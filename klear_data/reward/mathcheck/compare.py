@@ -159,7 +159,7 @@ def _ask(gold: Formula, answer: Formula, deep: Deep | None) -> bool | None:
 
 _SYMPY_WORDS = (
     "\\sum", "\\int", "\\iint", "\\oint", "\\prod", "\\lim", "\\det", "\\gcd", "\\lcm", "\\max", "\\min", "\\begin",
-    "\\partial", "\\bmod", "\\pmod", "\\mod", "\\overline", "\\vec", "\\hat", "\\frac{d", "\\nabla", "\\cdot \\vec", "\\Re", "\\Im",
+    "\\partial", "\\bmod", "\\overline", "\\vec", "\\hat", "\\frac{d", "\\nabla", "\\cdot \\vec", "\\Re", "\\Im",
 )  # fmt: skip
 
 
@@ -170,9 +170,7 @@ def _worth_asking(formula: Formula) -> bool:
 
 def _unit_factor(gold: Unit | None, answer: Unit | None) -> Fraction | None:
     """What the gold value is to be multiplied with to be in the answer's unit; None if they measure different things."""
-    if gold is None or answer is None or gold.name == answer.name:
-        return Fraction(1)
-    if gold.dimension is None or answer.dimension is None:
+    if gold is None or answer is None or gold.dimension is None or answer.dimension is None:
         return Fraction(1)
     if gold.dimension != answer.dimension:
         return None
@@ -279,7 +277,7 @@ def _groups(gold: Shape, answer: Shape, deep: Deep | None) -> bool | None:
     if not isinstance(gold, Group) or not isinstance(answer, Group):
         group, other = (gold, answer) if isinstance(gold, Group) else (answer, gold)
         assert isinstance(group, Group)
-        if group.opening == "{" and len(group.items) == 1:
+        if group.opening == "{" and len(group.items) == 1 and not isinstance(group.items[0], NamedSet):
             return equal(group.items[0], other, deep)
         if not group.opening and isinstance(gold, Formula) and group is answer:
             return _comma_number(gold, answer)
@@ -403,6 +401,10 @@ def _relation_and_value(gold: Shape, answer: Shape, deep: Deep | None) -> bool |
     """``x = 5`` and 5: the name is only a label. An equation that is not "name = value" is no value."""
     relation, other, on_left = (gold, answer, True) if isinstance(gold, Relation) else (answer, gold, False)
     assert isinstance(relation, Relation)
+    if isinstance(other, Group) and not other.opening and (pairs := assignments(relation)) and len(pairs) > 1:
+        named = assignments(other)
+        if named and all(name for name, _ in named):
+            return _by_name(pairs, named, deep)
     if isinstance(other, Group) and not other.opening and (pairs := assignments(other)) and pairs[0][0]:
         other_values = Group("", tuple(v for _, v in pairs), "")
         other = other_values

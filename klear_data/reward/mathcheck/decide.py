@@ -136,6 +136,8 @@ def gold_fault(gold: str, sympy_reads: Callable[[str], bool] | None = None) -> s
         return "empty"
     if not balanced(text):
         return "braces do not pair up"
+    if choice(text) or several_choices(text):
+        return None
     formulas = list(_formulas(shape_of(text)))
     for formula in formulas:
         if formula.node is None and not _held_as_text(formula.text):

@@ -43,6 +43,7 @@ _NUMBER = re.compile(
 _WORD = re.compile(r"(?:" + "|".join(_FUNCTIONS) + r"|sqrt|log|pi|infinity|infty|inf|oo|binom)(?![A-Za-z])")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _DIGIT_FRACTION = re.compile(r"(\d+)\s*/\s*(\d+)(?![\d.])")
+_CHOOSE = re.compile(r"\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 _TIMES = re.compile(r"\\cdot(?![A-Za-z])|\\times(?![A-Za-z])|\\ast(?![A-Za-z])|\*(?!\*)")
 _DIVIDE = re.compile(r"\\div(?![A-Za-z])|/")
 _POWER = re.compile(r"\^|\*\*")
@@ -302,6 +303,9 @@ class _Reader:
         if self.peek() == "_":
             self.at += 1
             name += "_" + self.raw_subscript()
+        if name == "C" and (chosen := _CHOOSE.match(self.text, self.at)):
+            self.at = chosen.end()
+            return ("binom", ("num", Fraction(int(chosen[1]))), ("num", Fraction(int(chosen[2]))))
         if name[0] in "fghFGH" and self.peek() == "(":
             return ("call", name, tuple(self.arguments()))
         return _letter(name)

@@ -63,7 +63,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\varepsilon(?![A-Za-z])", r"\\epsilon "),
         (r"\\(?:R|reals|Reals)(?![A-Za-z])", r"\\mathbb{R}"),
         (r"\\(?:mathbb|mathbf|bf|Bbb)\s*\{?\s*([RZNQC])\s*\}?", r"\\mathbb{\1}"),
-        (r"\\(?:arg)?(?:phantom|vphantom|hspace\*?|vspace\*?|label|tag)\s*\{[^{}]*\}", " "),
+        (r"\\[hv]?phantom\s*(?:\{[^{}]*\}|[-+\w])", " "),
+        (r"\\(?:hspace\*?|vspace\*?|label|tag)\s*\{[^{}]*\}", " "),
         (r",\s*\\!\s*", ","),
         (r"\{\s*,\s*\}", ","),
         (r"(?<!\\)\\!", ""),
@@ -88,8 +89,10 @@ _FUNCTION_WORDS = frozenset(
 def _unstyle(match: re.Match[str]) -> str:
     """``\\mathbf{42}`` is 42; a word stays marked as text so that it is never read as a product."""
     inner = match.group(1).strip()
-    if inner in _FUNCTION_WORDS:
+    if inner in _FUNCTION_WORDS and (inner not in ("min", "max") or match.group().startswith("\\op")):
         return f"\\{inner} "
+    if re.fullmatch(r"\([A-Z]\)[.:]?", inner):
+        return inner + " "
     letters = _WORDY.findall(inner)
     if len(letters) <= 1 and not match.group().startswith(("\\text{", "\\mathrm{", "\\mbox{", "\\textrm{")):
         return inner if inner.isalnum() else f"{{{inner}}}" if inner else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 from typing import Literal, TypeAlias
@@ -122,6 +123,9 @@ def shape_of(text: str) -> Shape:
     text = text.strip()
     if plain_number(text) is not None:
         return _formula(text)
+    marked = re.fullmatch(r"\\text\{([^{}]*(?:[,;]| and )[^{}]*)\}", text)
+    if marked:
+        return shape_of(marked[1])
     time = clock(text)
     if time is not None and (time.half or len(text) <= 8):
         return time
@@ -272,9 +276,22 @@ def _ratio(text: str) -> Shape | None:
     return Ratio(tuple(shape_of(p) for p in pieces), text.replace(" ", ""))
 
 
+_MAGNITUDES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12, "万": 4, "亿": 8}
+_MAGNITUDE = re.compile(
+    r"(?<=\d)\s*(?:\\text\{\s*)?(thousand|million|billion|trillion|[万亿])(?![A-Za-z])\s*(?:([^{}]*)\})?"
+)
+_MINUTES = re.compile(r"(-?\d+)°\s*(\d+)\s*'\s*(?:(\d+(?:\.\d+)?)\s*'')?")
+_FUNCTION = re.compile(r"sin|cos|tan|cot|sec|csc|cis|[+*]|(?<=[\d)}°])-")
+
+
+def _times_ten(match: re.Match[str]) -> str:
+    rest = f"\\text{{ {match[2]}}}" if match[2] else ""
+    return f"\\cdot 10^{{{_MAGNITUDES[match[1]]}}}{rest}"
+
+
 def _formula(text: str) -> Formula | Words:
     text = _APPROX_TAIL.sub("", text).strip() or text
-    body, money = split_currency(text)
+    body, money = split_currency(_MAGNITUDE.sub(_times_ten, text))
     amount = compound_amount(body)
     if amount is not None:
         return Formula(text, ("num", amount[0]), amount[1])
@@ -283,7 +300,11 @@ def _formula(text: str) -> Formula | Words:
     percent = body.endswith("%") or (unit is not None and unit.name in ("percent", "pct", "percentage", "per cent"))
     if percent:
         body, unit = body.removesuffix("%").strip(), None if unit and unit.name.startswith("p") else unit
-    degree = body.endswith("°")
+    minutes = _MINUTES.fullmatch(body)
+    if minutes:
+        value = Fraction(minutes[1]) + Fraction(minutes[2]) / 60 + Fraction(minutes[3] or 0) / 3600
+        return Formula(text, ("num", value), unit, degree=True)
+    degree = body.endswith("°") and not _FUNCTION.search(body)
     if degree:
         body = body[:-1].strip()
         degree = not (unit and unit.name.lower() in ("c", "f"))

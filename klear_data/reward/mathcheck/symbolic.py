@@ -10,6 +10,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from klear_data.reward.mathcheck.extract import closing_brace
+
 _DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)(?![\d.])")
 _DIGITS = 120
 _POINTS = ("7/5", "-13/9", "29/11", "3/17", "41/6")
@@ -18,6 +20,22 @@ _POINTS = ("7/5", "-13/9", "29/11", "3/17", "41/6")
 def exact_decimals(text: str) -> str:
     """Decimals as fractions, so that no binary rounding can make two numbers meet."""
     return _DECIMAL.sub(lambda m: _fraction(Fraction(m.group())), text)
+
+
+def braced(text: str) -> str:
+    """``\\frac12`` and ``\\sqrt3`` with braces around the arguments, which latex2sympy needs."""
+    out = re.sub(r"\\sqrt\s*(\d+)", r"\\sqrt{\1}", text)
+    out = re.sub(r"\\frac\s*(\d)", r"\\frac{\1}", out)
+    at = 0
+    while (at := out.find("\\frac{", at)) >= 0:
+        at += 5
+        end = closing_brace(out, at)
+        if end is None:
+            break
+        rest = out[end + 1 :].lstrip()
+        if rest[:1].isalnum():
+            out = f"{out[: end + 1]}{{{rest[0]}}}{rest[1:]}"
+    return out
 
 
 def _fraction(value: Fraction) -> str:
@@ -33,7 +51,7 @@ def parse(text: str) -> Any:
     config = ConversionConfig(lowercase_symbols=False)
     try:
         return latex2sympy(
-            exact_decimals(text).replace("°", "^\\circ "),
+            exact_decimals(braced(text)).replace("°", "^\\circ "),
             is_real=not re.search(r"(?<![A-Za-z\\])i(?![A-Za-z])", text),
             convert_degrees=True,
             normalization_config=None,

@@ -66,6 +66,7 @@ _TEXT_TAIL = re.compile(r"\\text\{([^{}]*)\}\s*(\^\s*\{?\s*-?\d\s*\}?)?$")
 _BARE_TAIL = re.compile(
     r"(?<=[\d})\]%°\s])(?:(?<=[\d}])|\s)\s*([A-Za-z\u3400-\u9fff¢][A-Za-z\u3400-\u9fff./ ]*)(\^\s*\{?\s*-?\d\s*\}?)?$"
 )
+_HEDGES = frozenset("or more less at least most about not than approximately roughly nearly almost between".split())
 _NO_UNIT = frozenset("or and to is are the of pi sqrt sin cos tan ln log if for where when mod base with e i".split())
 _MATH_LETTERS = re.compile(r"[A-Za-z]")
 
@@ -106,6 +107,8 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     A letter that may be a variable (``5m``) is not taken for a unit unless it is marked as text.
     """
     match = _TEXT_TAIL.search(text)
+    if match and _HEDGES.intersection(match[1].lower().split()):
+        return text, None
     if match and match.start() and _is_amount(text[: match.start()]):
         return text[: match.start()].strip(), named_unit(match[1], match[2])
     match = _BARE_TAIL.search(text)
@@ -116,7 +119,11 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     spaced = text[match.start(1) - 1 : match.start(1)] == " "
     known = words in _UNITS or words.lower() in _UNITS or any(w.lower() in _UNITS for w in words.split())
     cjk = not words.isascii()
-    if first.lower() in _NO_UNIT or (len(words) == 1 and not cjk and not (spaced and words in _UNITS)):
+    if (
+        _HEDGES.intersection(words.lower().split())
+        or first.lower() in _NO_UNIT
+        or (len(words) == 1 and not cjk and not (spaced and words in _UNITS))
+    ):
         return text, None
     if known or cjk or (spaced and len(first) >= 3):
         return text[: match.start()].strip(), named_unit(words, match[2])
