@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from klear_data.errors import RecordError
+from klear_data.generate.transformers_backend import encode_prompt
 from klear_data.generate.types import SamplingParams
 from klear_train.checkpoint import load_checkpoint, save_checkpoint, save_final
 from klear_train.config import RLConfig
@@ -60,10 +62,13 @@ def run_rl(
         TrainingStopped: the loss stopped being a number.
     """
     records = list(data)
-    check_records([*records, *heldout])
+    check_records(records)
+    if heldout:
+        check_records(heldout)
     root, checkpoint = open_run(out_dir, config, resume=resume)
     torch.manual_seed(config.seed)
     model, tokenizer = load_for_training(config.model)
+    records = that_fit(records, model, tokenizer)
     minibatches = -(-config.rollout.prompts_per_step // config.prompts_per_minibatch) * config.epochs
     stepper = Stepper(
         model, config.optim, total_steps=config.steps * minibatches, stop_after_bad_steps=config.stop_after_bad_steps
@@ -231,6 +236,27 @@ def take(records: list[dict[str, Any]], start: int, count: int, *, seed: int) ->
         record = records[order[at]]
         chosen.setdefault(record["id"], record)
     return list(chosen.values())
+
+
+def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any) -> list[dict[str, Any]]:
+    """The records whose prompt leaves room for a response in the model's context; says how many do not.
+
+    Raises:
+        RecordError: none does.
+    """
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if room is None:
+        return records
+    fitting = [record for record in records if len(encode_prompt(tokenizer, record["prompt"])) < room]
+    if not fitting:
+        raise RecordError(
+            f"--data: the prompts of all {len(records)} records fill the model's context of {room} tokens; expected "
+            "shorter ones; use a model with a longer context"
+        )
+    if len(fitting) < len(records):
+        left_out = len(records) - len(fitting)
+        print(f"warning: {left_out} prompts fill the context of {room} tokens and are left out", file=sys.stderr)
+    return fitting
 
 
 def warnings_for(config: RLConfig, num_records: int) -> list[str]:

@@ -14,10 +14,12 @@ from typing import Any
 from klear_data.errors import RecordError
 from klear_data.generate.transformers_backend import generate
 from klear_data.generate.types import Completion, Prompt, Sampled, SamplingParams
-from klear_data.records import ABILITIES, problem_of
+from klear_data.records import problem_of
 from klear_train.advantage import group_advantages
 from klear_train.config import LossSection, RewardSection
 from klear_train.packing import Example
+from sandbox.formats import parse_tests
+from sandbox.types import TestsError
 
 Judgement = dict[str, Any]
 Judge = Callable[[str, str], Judgement]
@@ -96,13 +98,21 @@ def check_records(records: Sequence[dict[str, Any]]) -> None:
             "--data: no records; expected the output of `klear format rl`; check the path or the stage before"
         )
     for record in records:
-        problem = problem_of(record)
-        if problem is None and record["ability"] not in ABILITIES:
-            problem = f"ability {record['ability']!r} has no verifier"
-        if problem is None and not record["reward_model"]["ground_truth"].strip():
-            problem = "key 'reward_model.ground_truth' is empty; expected an answer or tests to verify against"
+        problem = problem_of(record) or _unverifiable(record)
         if problem is not None:
             raise RecordError(f"record {record.get('id', '?')}: {problem}")
+
+
+def _unverifiable(record: dict[str, Any]) -> str | None:
+    gold = record["reward_model"]["ground_truth"]
+    if not gold.strip():
+        return "key 'reward_model.ground_truth' is empty; expected an answer or tests; run `klear curate` on the source"
+    if record["ability"] == "code":
+        try:
+            parse_tests(gold)
+        except TestsError as error:
+            return f"its tests can't be used ({error}); expected one of the forms in docs/records.md; drop the record"
+    return None
 
 
 def sample_groups(

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
 from klear_data.errors import RecordError
+from klear_data.records import messages_problem
 from klear_train.chat import examples_of
 from klear_train.checkpoint import load_checkpoint, save_checkpoint, save_final
 from klear_train.config import SFTConfig
@@ -135,12 +137,17 @@ def tokenise(data: Iterable[dict[str, Any]], tokenizer: Any, config: SFTConfig) 
     for record in data:
         found.records += 1
         name = f"record {record.get('id', found.records)}"
-        messages = record.get("messages")
-        if not isinstance(messages, list):
+        problem = messages_problem(record.get("messages"), "messages")
+        if problem is None and record["messages"][0]["role"] == "assistant":
+            problem = "the assistant speaks first; expected a question before its answer; mend or drop the record"
+        if problem is not None:
+            raise RecordError(f"{name}: {problem}")
+        try:
+            turns = examples_of(tokenizer, record["messages"])
+        except TemplateError as error:
             raise RecordError(
-                f"{name}: no key 'messages'; expected a list of chat messages; run `klear format sft` first"
-            )
-        turns = examples_of(tokenizer, messages)
+                f"{name}: the chat template refuses its messages ({error}); expected turns that it knows; mend the record"
+            ) from error
         if not turns:
             raise RecordError(f"{name}: no assistant turn; expected at least one to learn from; drop the record")
         for example in turns:

@@ -64,7 +64,9 @@ ORACLES = {
 def test_gradient_is_the_case_table_s_on_100_000_tokens(name: str) -> None:
     loss_of, options, factor = ORACLES[name]
     logprobs_BT, old_BT, advantages_B = random_tokens(100_000)
-    loss, _ = loss_of(logprobs_BT, old_BT, advantages_B, torch.ones_like(old_BT), clip_low=LOW, clip_high=HIGH, **options)
+    loss, _ = loss_of(
+        logprobs_BT, old_BT, advantages_B, torch.ones_like(old_BT), clip_low=LOW, clip_high=HIGH, **options
+    )
     loss.backward()
     ratios = (logprobs_BT.detach() - old_BT).exp().flatten().tolist()
     expected = [-factor(r, a) * a / 100_000 for r, a in zip(ratios, advantages_B.tolist(), strict=True)]
@@ -188,7 +190,9 @@ def test_gspo_uses_the_geometric_mean_ratio_of_a_response() -> None:
     old_BT = torch.tensor([[-1.0, -1.0, 0.0], [-1.0, -1.0, -1.0]], dtype=torch.float64)
     now_BT = torch.tensor([[-0.9, -1.2, 0.0], [-1.0, -1.3, -1.3]], dtype=torch.float64, requires_grad=True)
     mask_BT = torch.tensor([[1, 1, 0], [1, 1, 1]])
-    loss, _ = gspo_loss(now_BT, old_BT, torch.tensor([1.0, 1.0], dtype=torch.float64), mask_BT, clip_low=0.5, clip_high=0.5)
+    loss, _ = gspo_loss(
+        now_BT, old_BT, torch.tensor([1.0, 1.0], dtype=torch.float64), mask_BT, clip_low=0.5, clip_high=0.5
+    )
     s = [math.exp(-0.05), math.exp(-0.2)]
     assert float(loss.detach()) == pytest.approx(-(s[0] + s[1]) / 2, rel=1e-9)
     loss.backward()
