@@ -127,7 +127,7 @@ class Benchmarks:
         for item in items:
             self.read[item.benchmark] += 1
             distinct.setdefault(normalise(item.text), item)
-        self._items = list(distinct.values())
+        self.items = list(distinct.values())
         self._tokens = [tokens_of(text) for text in distinct]
         self._items_of = self._ngram_index()
         self._templated = self._without_own_ngram()
@@ -159,7 +159,7 @@ class Benchmarks:
         boilerplate = sum(len(items) > self.boilerplate_above for items in self._items_of.values())
         return {
             "benchmarks": dict(self.read),
-            "items": len(self._items),
+            "items": len(self.items),
             "items_shorter_than_n": sum(len(tokens) < self.n for tokens in self._tokens),
             "ngrams": len(self._items_of),
             "boilerplate_ngrams": boilerplate,
@@ -242,7 +242,7 @@ class Benchmarks:
         }
 
     def _named(self, number: int) -> dict[str, Any]:
-        item = self._items[number]
+        item = self.items[number]
         name = {} if item.name is None else {"item_id": item.name}
         return {"benchmark": item.benchmark, "item": item.where, **name}
 

@@ -70,7 +70,7 @@ def same_gold(left: str, right: str, *, ability: str) -> bool:
         return False
     from klear_data.reward.math import verify_answer  # sympy, only where it is needed
 
-    # Asked both ways: a gold without a unit takes an answer with one, not the other way round.
+    # Asked both ways: the gold 1,2 accepts the answer (1,2), the gold (1,2) not the answer 1,2.
     return "AC" in (verify_answer(left, right).verdict, verify_answer(right, left).verdict)
 
 

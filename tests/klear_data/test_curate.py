@@ -63,6 +63,20 @@ def test_responses_of_duplicates_join_the_survivor():
     assert survivor["sampling"]["n"] == 2
 
 
+def test_programs_judged_by_other_tests_do_not_join_the_survivor():
+    first, second = ({"problem": "p", "tests": {"inputs": [n], "outputs": [n]}, "solutions": [n]} for n in "12")
+    outcomes, _ = curate([first, second])
+    (survivor,) = kept(outcomes)
+    assert [rollout["completion"] for rollout in survivor["rollouts"]] == ["```python\n1\n```"]
+    assert outcomes[1].evidence["rollouts_merged"] == 0
+
+
+def test_duplicates_counted_by_earlier_runs_are_counted_on():
+    earlier = [kept(curate([problem("p")] * count)[0])[0] for count in (2, 3)]
+    (survivor,) = kept(curate(earlier)[0])
+    assert survivor["curation"]["duplicates"] == 4
+
+
 def test_duplicates_with_different_golds_all_go():
     outcomes, notes = curate([problem("p", "1"), problem("q"), problem("p", "1"), problem("p", "2")])
     assert contents(outcomes) == ["q"]

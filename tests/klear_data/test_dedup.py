@@ -24,10 +24,12 @@ def joined(first, *others):
 
 
 @pytest.mark.parametrize(
-    ("left", "right"), [("2", " 2 "), ("A", "a"), ("\\dfrac{1}{2}", "\\frac12"), ("097", "97"), ("83^\\circ", "83")]
+    ("left", "right"),
+    [("2", " 2 "), ("A", "a"), ("\\dfrac{1}{2}", "\\frac12"), ("097", "97"), ("83^\\circ", "83"), ("(1,2)", "1,2")],
 )
-def test_golds_written_differently_are_the_same(left, right):
+def test_golds_written_differently_are_the_same_whichever_comes_first(left, right):
     assert same_gold(left, right, ability="math")
+    assert same_gold(right, left, ability="math")
 
 
 @pytest.mark.parametrize(("left", "right"), [("2", "3"), ("1/2", "1/3"), ("(1,2)", "[1,2]")])
