@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import tomllib
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from klear_data.errors import CapabilityError, UsageError, require
-from klear_data.jsonl import Source
+from klear_data.jsonl import STDIO, Source
 from klear_data.records import Record
 
 MIRROR_VARIABLE = "KLEAR_SOURCES"
@@ -63,7 +64,8 @@ def expand_names(name: str) -> list[CataloguedSource] | None:
     wanted = name.casefold()
     if wanted in by_name:
         return [by_name[wanted]]
-    if not Path(name).suffix and "/" not in name:
+    is_path = name == STDIO or glob.has_magic(name) or "/" in name or Path(name).exists()
+    if not is_path and not Path(name).suffix:
         close = get_close_matches(wanted, by_name, n=1)
         hint = f"did you mean {by_name[close[0]].name}?" if close else "`klear sources` lists the names"
         raise UsageError(f"--sources {name}: no such file and no catalogued source; expected one of them; {hint}")

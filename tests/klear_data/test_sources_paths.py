@@ -6,6 +6,7 @@ import pytest
 
 from klear_data.errors import UsageError
 from klear_data.sources import expand_sources, source_name
+from klear_data.sources.catalog import expand_names
 
 
 @pytest.fixture
@@ -75,3 +76,15 @@ def test_no_source_at_all_is_an_error():
 )
 def test_a_data_set_is_called_after_its_file_or_folder(path, name):
     assert source_name(path) == name
+
+
+@pytest.mark.parametrize("name", ["-", "folder", "shard*", "gsm8k.jsonl", "deep/er"])
+def test_what_is_a_path_is_not_looked_up_in_the_catalogue(tmp_path, monkeypatch, name):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert expand_names(name) is None
+
+
+def test_a_name_that_is_neither_a_path_nor_catalogued_is_an_error():
+    with pytest.raises(UsageError, match="no such file and no catalogued source"):
+        expand_names("nothing_of_the_kind")
