@@ -6,6 +6,7 @@ The text under each field is its documentation (``klear train sft --help-config`
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -158,7 +159,7 @@ class EvalSection(Section):
     """Accuracy on held-out records during RL."""
 
     every: int = Field(default=0, ge=0)
-    """RL steps between evaluations; 0 for none."""
+    """RL steps between evaluations, the first before step 1; 0 for none."""
     max_records: int = Field(default=128, ge=1)
     """Records an evaluation, the first of each ability."""
 
@@ -320,6 +321,6 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        # A JSON string is a TOML string but for this one character.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

@@ -89,6 +89,9 @@ def run_rl(
         pool = stack.enter_context(ThreadPoolExecutor(config.reward.jobs))
         dump = stack.enter_context((root / "rollouts.jsonl").open("a", encoding="utf-8"))
         parts = Parts(config, model, tokenizer, stepper, judges, pool)
+        evaluates = bool(config.evaluation.every and heldout)
+        if evaluates and state.step == 0:
+            log.write({"step": 0, **evaluation(parts, heldout)})
         while state.step < config.steps:
             began = time.perf_counter()
             groups = collect(parts, records, state)
@@ -100,7 +103,7 @@ def run_rl(
                 "train_s": time.perf_counter() - sampled,
                 "prompts_used": state.prompts,
             }
-            if config.evaluation.every and heldout and state.step % config.evaluation.every == 0:
+            if evaluates and state.step % config.evaluation.every == 0:
                 row |= evaluation(parts, heldout)
             state.constant = 0 if row["groups_kept"] else state.constant + 1
             if state.constant == CONSTANT_STEPS_TO_WARN:

@@ -146,7 +146,7 @@ def tokenise(data: Iterable[dict[str, Any]], tokenizer: Any, config: SFTConfig) 
             turns = examples_of(tokenizer, record["messages"])
         except TemplateError as error:
             raise RecordError(
-                f"{name}: the chat template refuses its messages ({error}); expected turns that it knows; mend the record"
+                f"{name}: the chat template refuses its messages ({error}); expected turns it knows; mend the record"
             ) from error
         if not turns:
             raise RecordError(f"{name}: no assistant turn; expected at least one to learn from; drop the record")

@@ -12,6 +12,7 @@ from klear_data.errors import RecordError, UsageError
 from klear_train.chat import examples_of
 from klear_train.checkpoint import checkpoints
 from klear_train.config import ModelSection, SFTConfig, load_config
+from klear_train.metrics import LiveLine
 from klear_train.model import load_for_training, target_logprobs
 from klear_train.optim import TrainingStopped
 from klear_train.packing import collate, pack
@@ -107,15 +108,11 @@ def test_a_resumed_run_ends_with_the_same_bits(tiny_model, toy_rows, tmp_path: P
     through, broken = tmp_path / "through", tmp_path / "broken"
     run_sft(config(tiny_model), records(toy_rows), out_dir=through, quiet=True)
 
-    def killed(step: int, **_: Any) -> None:
-        raise KeyboardInterrupt
+    def killed_at_5(live: LiveLine, step: int, *_: Any, **__: Any) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
 
-    from klear_train.metrics import LiveLine
-
-    original = LiveLine.update
-    monkeypatch.setattr(
-        LiveLine, "update", lambda self, step, *a, **k: killed(step) if step == 5 else original(self, step, *a, **k)
-    )
+    monkeypatch.setattr(LiveLine, "update", killed_at_5)
     with pytest.raises(KeyboardInterrupt):
         run_sft(config(tiny_model), records(toy_rows), out_dir=broken, quiet=True)
     monkeypatch.undo()
