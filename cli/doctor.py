@@ -28,9 +28,9 @@ def doctor() -> None:
 
     Ends with exit code 4 where programs can't be isolated at all.
     """
-    from sandbox.capabilities import isolation_level, probe
+    from sandbox.capabilities import probe, usable_level
 
-    level = isolation_level()
+    level = usable_level()
     typer.echo(f"klear {_version('klear-reasoner')}, Python {platform.python_version()}, {platform.platform()}")
     typer.echo(f"cores: {os.cpu_count()}")
     typer.echo(f"\nsandbox: {level}")

@@ -9,8 +9,9 @@ import traceback
 import typer
 
 from cli import commands
-from klear_data.errors import KlearError
+from klear_data.errors import CapabilityError, KlearError
 from klear_data.sink import ClosedPipe
+from sandbox.types import IsolationError
 
 app = typer.Typer(
     name="klear",
@@ -36,6 +37,9 @@ def main() -> None:
     except KlearError as error:
         sys.stderr.write(f"error: {error}\n")
         _leave(error.exit_code)
+    except IsolationError as error:
+        sys.stderr.write(f"error: {error}\n")
+        _leave(CapabilityError.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         _leave(130)
