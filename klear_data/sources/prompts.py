@@ -56,29 +56,26 @@ def _nothing_found(row: Row) -> Messages:
 
 def _statement(row: Row) -> str | None:
     """The problem where it is plain text: as the source has it, plus what no answer can do without."""
-    if row.peek("test_list") is not None:  # MBPP names the function only in its tests
-        return _mbpp_statement(row)
-    text = row.take("prompt", *TEXT_COLUMNS)
+    is_mbpp = row.peek("test_list") is not None
+    # "instruction" is MBPP's text with its first test; in instruction sets "input" is the rest of it.
+    text = row.take("instruction") if is_mbpp else None
+    told = text is not None
+    text = row.take("prompt", *TEXT_COLUMNS) if text is None else text
     if text is None:
         return None
-    if text is row.peek("instruction") and isinstance(row.peek("input"), str):  # instruction sets split the problem
-        return f"{text}\n\n{row.take('input')}"
     if not isinstance(text, str):
         raise ValueError(f"the problem is a {type(text).__name__}; expected text or chat messages")
+    if is_mbpp:  # the function's name stands only in the tests
+        example = None if told else first_test(row)
+        return text if example is None else f"{text}\n{example}"
+    if text is row.peek("instruction") and isinstance(row.peek("input"), str):
+        return f"{text}\n\n{row.take('input')}"
     if row.peek("input_format", "output_format") is not None:
         return _codeforces_statement(row, text)
     starter = row.peek("starter_code")
     if isinstance(starter, str) and starter.strip() not in text:  # APPS and TACO name the function only there
         return f"{text}\n\n```python\n{starter.strip(chr(10))}\n```"
     return text
-
-
-def _mbpp_statement(row: Row) -> str | None:
-    whole = row.take("instruction")
-    if isinstance(whole, str):
-        return whole
-    text, example = row.take("prompt", "text"), first_test(row)
-    return text if text is None or example is None else f"{text}\n{example}"
 
 
 def _codeforces_statement(row: Row, description: str) -> str:

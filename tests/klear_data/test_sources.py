@@ -4,7 +4,10 @@ import doctest
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from klear_data.jsonl import parse_object, to_line
 from klear_data.records import problem_of, rollouts_problem
 from klear_data.sources import adapt, columns, golds, paths, testcases, to_record
 
@@ -345,6 +348,41 @@ def test_rows_that_fit_no_schema_say_what_was_expected(raw, words):
 
 def test_a_problem_alone_is_read_where_the_ability_is_given():
     assert record_of({"problem": "p"}, ability="code")["ability"] == "code"
+
+
+COLUMNS = (
+    *("prompt", "problem", "question", "messages", "conversations", "instruction", "input", "output", "text", "meta"),
+    *("answer", "solution", "solutions", "ans", "original_text", "tests", "test", "test_list", "input_output"),
+    *("entry_point", "canonical_solution", "starter_code", "reward_model", "extra_info", "ability", "data_source"),
+    *("response", "generations", "deepseek_solution", "deepseek_reasoning", "examples", "input_format", "time_limit"),
+    *("verification_info", "test_imports", "domain", "schema"),
+)
+CHAT = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+KEYS = ("role", "content", "answer", "input", "output", "ground_truth", "test_cases", "functional")
+QUOTED = ("#### 5", "[1]", "{}", "['a']", '{"inputs": ["1"], "outputs": ["2"]}', "code", "klear/1", CHAT, repr(CHAT))
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+VALUES = st.recursive(
+    SCALARS | st.sampled_from(QUOTED),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(COLUMNS), VALUES, max_size=6))
+def test_any_row_is_a_record_or_says_why_not(row):
+    refusal = None
+    try:
+        record = to_record(row, "f:1")
+    except ValueError as error:
+        refusal = str(error)
+    if refusal is not None:
+        assert "expected" in refusal
+        return
+    if record["ability"] in ("math", "code"):  # others are a filter's business
+        assert problem_of(record) is None
+    assert "rollouts" not in record or rollouts_problem({**record, "ability": "math"}) is None
+    assert parse_object(to_line(record))["id"] == record["id"]
 
 
 @pytest.mark.parametrize("module", [adapt, columns, golds, paths, testcases])
