@@ -17,8 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from klear_data.reward.mathcheck.decide import NeedsSympy, decide, gold_fault, gold_forms
+from klear_data.reward.mathcheck.decide import MAX_ANSWER_CHARS, NeedsSympy, decide, gold_fault, gold_forms
 from klear_data.reward.mathcheck.extract import final_answer
+from klear_data.reward.mathcheck.split import nesting
 from klear_data.reward.mathcheck.workers import Fate, Pool, WorkerTrouble
 from klear_data.reward.scheme import Scheme, reward_of
 from klear_data.reward.think import MissingTag, ThinkMode, split_think
@@ -27,6 +28,7 @@ MathCode = Literal["AC", "WA", "NA", "FE", "TL", "XX"]
 
 GOLD_UNPARSEABLE = "gold_unparseable"
 _IN_PROCESS_CHARS = 2_000
+_IN_PROCESS_NESTING = 24
 _REMEMBERED_CHARS = 4_000
 
 
@@ -183,7 +185,8 @@ class MathRewarder:
         return undecided[0] if undecided else verdicts[0]
 
     def _judge_form(self, form: str, answer: str) -> MathVerdict:
-        if len(answer) <= _IN_PROCESS_CHARS or len(answer) > 10_000:
+        small = len(answer) <= _IN_PROCESS_CHARS and nesting(answer) <= _IN_PROCESS_NESTING
+        if small or len(answer) > MAX_ANSWER_CHARS:
             try:
                 decision = decide(form, answer)
             except RecursionError:

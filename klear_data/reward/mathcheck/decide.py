@@ -53,8 +53,11 @@ def gold_forms(gold: str) -> tuple[str, ...]:
 @lru_cache(maxsize=65536)
 def prepared(text: str) -> str:
     """A gold or an answer in the one spelling; boxes inside it are opened first."""
-    if "\\boxed" in text or "\\fbox" in text:
-        text = boxed_answer(text) or text
+    for _ in range(4):
+        inner = boxed_answer(text) if "\\boxed" in text or "\\fbox" in text else None
+        if inner is None:
+            break
+        text = inner
     return normalise(text)
 
 

@@ -141,6 +141,8 @@ def normalise(text: str) -> str:
     '12,000'
     """
     text = _INVISIBLE.sub("", unicode_to_latex(text)).replace("\u00a0", " ").replace("\u202f", " ")
+    if "\\\\" in text and "\\begin" not in text:
+        text = re.sub(r"\\\\(?=[A-Za-z{}])", r"\\", text)
     text = _strip_wrappers(text)
     currency = re.match(r"\s*\$\s*(?=[\d.])[^$]*$", text)
     if currency:

@@ -16,6 +16,7 @@ _NAME = re.compile(
     r"(?:\\(?!frac|sqrt|sum|int|prod|pi(?![A-Za-z])|infty|mathbb|lim|log|ln|binom)[A-Za-z]+|[A-Za-z|∠△])"
     r"(?:\\(?!frac|sqrt|sum|int|prod|cdot|times|pm)[A-Za-z]+|\\ |[A-Za-z0-9_{}'|:,() ])*"
 )
+_SEGMENTS = re.compile(r"\\frac\s*\{[A-Z]{2,}\}\s*\{[A-Z]{2,}\}|[A-Z]{2,}\s*[/:]\s*[A-Z]{2,}")
 _FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne", "approx": "approx"}
 _EQUALS = frozenset({"=", "approx", "equiv"})
 
@@ -37,6 +38,8 @@ def tree(text: str) -> Node | None:
 def is_name(text: str) -> bool:
     """Whether a side only names the quantity: ``x``, ``a_n``, ``f(x)``, ``\\angle ABC``, ``|AB|``, ``(x, y)``."""
     text = text.strip()
+    if _SEGMENTS.fullmatch(text):
+        return True
     if plain_number(text) is not None or not _NAME.fullmatch(text.strip("()") if text.startswith("(") else text):
         return False
     if text in ("e", "i") or re.fullmatch(r"[A-Za-z]\s+[A-Za-z0-9].*", text):

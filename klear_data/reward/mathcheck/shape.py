@@ -158,6 +158,8 @@ def _listed(text: str) -> Shape | None:
     joined = joined_thousands(text)
     if joined != text and not at_top(joined, _LIST)[1]:
         return shape_of(joined)
+    if any(";" in f for f in found) and any("," in f for f in found):
+        return _rows_of_lists(text)
     kept = [p for p in pieces if p]
     if not kept or len(kept) > MAX_ITEMS:
         return None
@@ -168,6 +170,20 @@ def _listed(text: str) -> Shape | None:
         "or" if re.search(r"or|或|vee", joints) else "and" if "and" in joints else ","
     )
     return Group("", tuple(shape_of(p) for p in kept), "", joined_by)
+
+
+def _rows_of_lists(text: str) -> Shape | None:
+    """``p=5,q=2; p=7,q=2``: the semicolon separates answers, the comma their parts."""
+    items = []
+    for piece in at_top(text, re.compile(r"\s*;\s*"))[0]:
+        inner = shape_of(piece)
+        if isinstance(inner, Group) and not inner.opening:
+            values = [
+                shape_of(i.sides[-1]) if isinstance(i, Relation) and i.operators == ("=",) else i for i in inner.items
+            ]
+            inner = Group("(", tuple(values), ")")
+        items.append(inner)
+    return Group("", tuple(items), "")
 
 
 def _related(text: str) -> Shape | None:

@@ -75,6 +75,18 @@ def brackets(text: str) -> tuple[str, str, str] | None:
     return match[1], match[2], match[3]
 
 
+def nesting(text: str) -> int:
+    """How deep brackets of any kind are nested, at most."""
+    depth = deepest = 0
+    for char in text:
+        if char in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in ")]}":
+            depth -= 1
+    return deepest
+
+
 def balanced(text: str) -> bool:
     """Whether braces pair up (escaped ones aside)."""
     depth = 0

@@ -66,6 +66,7 @@ _TEXT_TAIL = re.compile(r"\\text\{([^{}]*)\}\s*(\^\s*\{?\s*-?\d\s*\}?)?$")
 _BARE_TAIL = re.compile(
     r"(?<=[\d})\]%°\s])(?:(?<=[\d}])|\s)\s*([A-Za-z\u3400-\u9fff¢][A-Za-z\u3400-\u9fff./ ]*)(\^\s*\{?\s*-?\d\s*\}?)?$"
 )
+_MAX_UNIT_CHARS = 40
 _HEDGES = frozenset("or more less at least most about not than approximately roughly nearly almost between".split())
 _NO_UNIT = frozenset("or and to is are the of pi sqrt sin cos tan ln log if for where when mod base with e i".split())
 _MATH_LETTERS = re.compile(r"[A-Za-z]")
@@ -92,8 +93,14 @@ def named_unit(words: str, power: str | None = None) -> Unit | None:
     return Unit(name.lower()) if name else None
 
 
+_TRAILING = re.compile(r"(?<=\d)\s*(\\\$|\$|€|¥|£|₹)$")
+
+
 def split_currency(text: str) -> tuple[str, Unit | None]:
-    """``\\$6.50`` is 6.50 and dollars."""
+    """``\\$6.50`` is 6.50 and dollars; so is ``6.50\\$``."""
+    after = _TRAILING.search(text)
+    if after:
+        return text[: after.start()], _CURRENCY.get(after[1], Unit(after[1]))
     match = _LEADING.match(text)
     if not match:
         return text, None
@@ -107,12 +114,12 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     A letter that may be a variable (``5m``) is not taken for a unit unless it is marked as text.
     """
     match = _TEXT_TAIL.search(text)
-    if match and _HEDGES.intersection(match[1].lower().split()):
+    if match and (len(match[1]) > _MAX_UNIT_CHARS or _HEDGES.intersection(match[1].lower().split())):
         return text, None
     if match and match.start() and _is_amount(text[: match.start()]):
         return text[: match.start()].strip(), named_unit(match[1], match[2])
     match = _BARE_TAIL.search(text)
-    if not match or not _is_amount(text[: match.start()]):
+    if not match or len(match[1]) > _MAX_UNIT_CHARS or not _is_amount(text[: match.start()]):
         return text, None
     words = match[1].strip()
     first = words.split()[0] if words.split() else ""
