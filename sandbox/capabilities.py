@@ -38,7 +38,7 @@ def confine():
     machine = seccomp.this_machine()
     if machine is None:
         raise OSError(38, "no table of system calls for this machine")
-    linux.install_filter(linux.Filter(seccomp.assemble(seccomp.instructions(machine))))
+    linux.install_filter(linux.Filter(seccomp.assemble(seccomp.wall(machine))))
 print(json.dumps({
     "namespaces": attempt(lambda: linux.unshare(0x7E020000 & ~0x02000000)),
     "no_new_privs": attempt(linux.no_new_privileges),

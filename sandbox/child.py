@@ -7,10 +7,12 @@ is no more than returning another value.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import builtins
 import os
 import sys
+import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -23,13 +25,13 @@ FILE_NAME = "<solution>"
 
 def run_program(code: types.CodeType) -> int:
     """Run a whole program as ``__main__`` and return its exit status."""
-    status = _guarded(lambda: exec(code, _module("__main__").__dict__))
-    threading = sys.modules.get("threading")
-    if threading is not None:  # as at the end of a real run: wait for threads, then atexit, then flush
-        status = _guarded(threading._shutdown) or status
-    status = _guarded(atexit._run_exitfuncs) or status
-    for stream in {id(s): s for s in (sys.stdout, sys.__stdout__) if s is not None}.values():
-        status = _guarded(stream.flush) or status
+    status = guarded(lambda: exec(code, new_module("__main__").__dict__))
+    if _thread._count():  # as at the end of a real run: wait for threads, then atexit, then flush
+        status = guarded(threading._shutdown) or status  # type: ignore[attr-defined]
+    status = guarded(atexit._run_exitfuncs) or status
+    for stream in (sys.stdout, sys.__stdout__):
+        if stream is not None:
+            status = guarded(stream.flush) or status
     return status
 
 
@@ -44,12 +46,23 @@ def run_calls(code: types.CodeType, request: bytes) -> int:
             returned.append(target(*prelude.revive(args), **dict(prelude.revive(kwargs))))
         report(b"V" + plain.dump(returned))
 
-    return _guarded(work)
+    return guarded(work)
+
+
+def run_with_files(code: types.CodeType, request: bytes) -> int:
+    """Run a checker program whose arguments are files: the input, the expected output, the solution's."""
+    paths = []
+    for name, data in zip(("input", "expected", "output"), plain.load(request), strict=True):
+        paths.append(f"/tmp/{name}.txt")
+        with open(paths[-1], "wb") as file:
+            file.write(data)
+    sys.argv[:] = ["checker.py", *paths]
+    return run_program(code)
 
 
 def load_solution(code: types.CodeType) -> dict[str, Any]:
     """Execute a function-style solution in a module of its own, LeetCode's usual names at hand."""
-    module = _module("solution")
+    module = new_module("solution")
     module.__dict__.update(prelude.NAMES)
     exec(code, module.__dict__)
     return module.__dict__
@@ -93,7 +106,7 @@ def describe(error: BaseException) -> bytes:
     return f"{type(error).__name__}: {text}{where}".encode("utf-8", "backslashreplace")
 
 
-def _guarded(work: Callable[[], object]) -> int:
+def guarded(work: Callable[[], object]) -> int:
     """Run some of the program's code; the exit status as Python would give it."""
     try:
         work()
@@ -114,7 +127,7 @@ def _guarded(work: Callable[[], object]) -> int:
     return 0
 
 
-def _module(name: str) -> types.ModuleType:
+def new_module(name: str) -> types.ModuleType:
     module = types.ModuleType(name)
     module.__dict__["__builtins__"] = builtins
     module.__dict__.setdefault("__file__", FILE_NAME)

@@ -153,30 +153,34 @@ def _below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
 
 
-def give_up_privileges(walls: Walls) -> None:
-    """Called in a solution's server: from here on it is nobody, for good.
+def confine(walls: Walls) -> None:
+    """What the zygote takes from itself and so from all below it: files and privileges it will never need.
 
     Raises:
         OSError: a layer that this level promises is refused.
     """
-    linux.die_with_parent()
     os.umask(0o077)
     if walls.level == "full":
+        linux.drop_bounding_set()
+    if walls.level == "none":
+        return
+    linux.no_new_privileges()
+    writable = ["/dev/null", *(["/tmp"] if walls.scratch_mib and walls.level == "full" else [])]
+    if not linux.landlock(readable=walls.readable, writable=writable) and walls.level == "reduced":
+        raise OSError("Landlock is not available")
+
+
+def become_nobody(walls: Walls) -> None:
+    """Called in a solution's server: from here on it is nobody, for good."""
+    if walls.level == "full" or os.geteuid() == 0:
+        inside = INSIDE_ID if walls.level == "full" else _NOBODY
         if os.getuid() == 0:
-            os.setresgid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
-            os.setresuid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
+            os.setgroups([])
+            os.setresgid(inside, inside, inside)
+            os.setresuid(inside, inside, inside)
         linux.drop_capabilities()
-    elif os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-    if walls.level != "none":
-        linux.no_new_privileges()
-        writable = ["/dev/null", *(["/tmp"] if walls.scratch_mib and walls.level == "full" else [])]
-        confined = linux.landlock(readable=walls.readable, writable=writable)
-        if not confined and walls.level == "reduced":
-            raise OSError("Landlock is not available")
-    linux.die_with_parent()  # setting ids cleared it
+    linux.not_dumpable()
+    linux.die_with_parent()  # last, since changing the user clears it
 
 
 def kill_all(servers: list[int], *, level: str) -> list[int | None]:

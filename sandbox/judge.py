@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable
 
 from sandbox import plain
+from sandbox.checking import run_checker
+from sandbox.duet import run_script
+from sandbox.outcomes import how_it_ended
 from sandbox.types import (
-    AllOf,
     CallTest,
     CaseResult,
     CheckerTest,
     Judgement,
     Language,
     Limits,
-    SandboxError,
+    ScriptTest,
     StdinTest,
     Test,
     TestSuite,
@@ -25,7 +27,6 @@ from sandbox.types import (
 )  # fmt: skip
 from sandbox.worker import CompileError, Outcome, Server, Zygote
 
-_SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 31: "SIGSYS"}
 _LARGEST_PROGRAM = 4 << 20
 
 
@@ -79,7 +80,19 @@ def run_test(server: Server, test: Test) -> CaseResult:
         return verdict_on_output(server.run(b"i", test.stdin), test.accept, server.limits)
     if isinstance(test, CallTest):
         return _run_calls(server, test)
-    raise SandboxError(f"no runner for {type(test).__name__}")
+    if isinstance(test, ScriptTest):
+        return run_script(server, test)
+    if isinstance(test, CheckerTest):
+        return run_checker(server, test)
+    return _all_of([run_test(server, part) for part in test.parts])
+
+
+def _all_of(cases: list[CaseResult]) -> CaseResult:
+    worst = next((case for case in cases if case.verdict != "AC"), cases[0])
+    return CaseResult(
+        worst.verdict, sum(case.cpu_s for case in cases), sum(case.wall_s for case in cases), worst.detail,
+        weak=any(case.weak for case in cases),
+    )  # fmt: skip
 
 
 def verdict_on_output(outcome: Outcome, accept: Callable[[bytes], bool], limits: Limits) -> CaseResult:
@@ -110,33 +123,3 @@ def _verdict_on_values(result: bytes, test: CallTest) -> tuple[Verdict, str]:
     if not isinstance(values, list) or len(values) != len(test.calls):
         return "WA", "returned something else than it was asked for"
     return ("AC", "") if test.accept(values) else ("WA", "wrong value")
-
-
-def how_it_ended(outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
-    """What the end of a process says by itself; ``AC`` where it says nothing against it.
-
-    Raises:
-        SandboxError: the process never got as far as the program.
-    """
-    if not outcome.ready:
-        raise SandboxError(f"a test's process could not be set up (exit code {outcome.exit_code})")
-    if outcome.cpu_s > limits.time_limit_s or (
-        outcome.signal in (9, 24) and outcome.cpu_s > 0.9 * math.ceil(limits.time_limit_s)
-    ):
-        return "TL", f"{outcome.cpu_s:.2f} s of CPU time"
-    if outcome.hit_wall:
-        return "TL", f"no end after {limits.wall_s:g} s on the clock"
-    cap = limits.output_mib << 20
-    if len(outcome.output) >= cap or len(outcome.result) >= cap or outcome.signal == 25:
-        return "OL", f"{limits.output_mib} MiB of output"
-    said = outcome.result[1:400].decode("utf-8", "replace")
-    if outcome.result[:1] == b"M" or outcome.signal == 9 or outcome.peak_mib > 0.95 * limits.memory_mib:
-        return "ML", f"more than {limits.memory_mib} MiB"
-    if outcome.signal:
-        return "RE", _SIGNALS.get(outcome.signal, f"signal {outcome.signal}")
-    if outcome.exit_code:
-        return "RE", said if outcome.result[:1] == b"E" else f"exit code {outcome.exit_code}"
-    return "AC", ""
-
-
-__all__ = ["AllOf", "judge_program", "limits_for", "run_test"]

@@ -9,7 +9,8 @@ the bytes can choose a class, run code, or (by the caps) cost more than they wei
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ _to_text, _from_text = json.dumps, json.loads
 MAX_DEPTH = 200
 MAX_INT_BITS = 400_000  # about 120,000 digits
 MAX_NODES = 2_000_000
+_MOST_YIELDED = 100_000
 
 _SCALARS = frozenset((bool, float, str, type(None)))
 _SMALL = 1 << 63
@@ -40,6 +42,16 @@ class Tree:
     """A LeetCode binary tree: its values level by level, ``None`` for a missing child, none at the end."""
 
     values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Iterated:
+    """What a generator (``range``, ``map``, …) yielded: to be iterated over, equal to nothing else."""
+
+    values: tuple[Any, ...]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +152,10 @@ def _by_name(value: Any, depth: int, wrap: Wrap | None) -> Any:
         return {"q": [kind.__name__, str(value)]}
     if kind.__module__ == "numpy" and hasattr(value, "tolist"):
         return _wire(value.tolist(), depth + 1, wrap)
+    if wrap is None and kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__iter__"):
+        yielded = list(islice(value, _MOST_YIELDED + 1))
+        if len(yielded) <= _MOST_YIELDED:
+            return {"y": _items(yielded, depth, wrap)}
     opaque = wrap(value) if wrap is not None else None
     return {"x": [kind.__name__[:80], opaque.handle if opaque else None]}
 
@@ -216,6 +232,8 @@ def _value(wire: Any, depth: int) -> Any:
         return set(frozen) if tag == "s" else frozenset(frozen)
     if tag == "t":
         return tuple(items)
+    if tag == "y":
+        return Iterated(tuple(items))
     if tag == "L":
         return Linked(tuple(items))
     if tag == "T":

@@ -20,7 +20,7 @@ import sys
 import typing
 from typing import Any
 
-from sandbox.plain import Linked, Tree
+from sandbox.plain import Linked, Opaque, Tree
 
 
 class ListNode:
@@ -91,16 +91,19 @@ def is_same_tree(one: Any, other: Any) -> bool:
     return True
 
 
-def revive(value: Any) -> Any:
-    """Turn the plain `Linked` and `Tree` (anywhere within a value) into nodes."""
-    if type(value) is Linked:
+def revive(value: Any, objects: dict[int, Any] | None = None) -> Any:
+    """Turn the plain `Linked` and `Tree` (anywhere within a value) into nodes, and handles into ``objects``."""
+    kind = type(value)
+    if kind is Linked:
         return list_node(value.values)
-    if type(value) is Tree:
+    if kind is Tree:
         return tree_node(value.values)
-    if type(value) is list:
-        return [revive(item) for item in value]
-    if type(value) is tuple:
-        return tuple(revive(item) for item in value)
+    if kind is Opaque and objects is not None:
+        return objects[value.handle]
+    if kind is list or kind is tuple:
+        return kind(revive(item, objects) for item in value)
+    if kind is dict and objects:
+        return {key: revive(item, objects) for key, item in value.items()}
     return value
 
 

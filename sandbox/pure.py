@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sandbox.plain import Linked, Opaque, Tree
+from sandbox.plain import Iterated, Linked, Opaque, Tree
 
 _FUEL = 500_000
 _MOST_ITEMS = 1_000_000
@@ -39,7 +39,7 @@ def _linked(values: Any) -> Linked | None:
 def _same_nodes(one: Any, other: Any) -> bool:
     if one is None or other is None:
         return one is other
-    return type(one) is type(other) and not isinstance(one, Opaque) and bool(one.values == other.values)
+    return type(one) is type(other) and isinstance(one, Linked | Tree) and bool(one.values == other.values)
 
 
 def _range(*bounds: int) -> range:
@@ -227,7 +227,7 @@ class Evaluator:
 
     def _method(self, owner: Any, name: str, args: list[Any], words: dict[str, Any]) -> Any:
         if name not in _METHODS.get(type(owner), ()):
-            if isinstance(owner, Opaque):
+            if isinstance(owner, Opaque | Iterated):
                 raise TypeError(f"a {owner.type_name} has no {name}")
             raise UnsupportedError(f"the method {name}")
         return getattr(owner, name)(*args, **words)

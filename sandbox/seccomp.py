@@ -1,7 +1,8 @@
-"""The system call filter of a judged program, as raw BPF (no libseccomp).
+"""The system call filters of a judged program, as raw BPF (no libseccomp).
 
-The filter is an allow list (`sandbox.syscalls`) searched as a binary tree, so that a call costs about
-eight comparisons and the kernel's per-call cache is filled quickly when the filter is installed.
+Two of them, because installing a filter costs more the larger it is: the `wall`, an allow list
+(`sandbox.syscalls`), is installed once in the zygote and inherited; the `door`, a dozen calls that keeping
+processes takes and a program may not have, closes in every test's process. Both are binary searches.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import platform
 import struct
 from collections.abc import Mapping
 
-from sandbox.syscalls import ALLOWED, AUDIT_ARCH, CONDITIONAL, EXEC, TOOLCHAIN, Machine
+from sandbox.syscalls import ALLOWED, AUDIT_ARCH, CONDITIONAL, EXEC, KEEPING, Machine
 
 # linux/bpf_common.h
 _LOAD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -66,44 +67,60 @@ def _leaf(name: str) -> list[Instruction]:
     return [(_RET, 0, 0, ALLOW)]
 
 
-def _tree(entries: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
+def _find(entries: list[tuple[int, list[Instruction]]], otherwise: Instruction) -> list[Instruction]:
     """A binary search over system call numbers, the number being in the accumulator."""
     if len(entries) == 1:
         number, leaf = entries[0]
-        return [(_JEQ, 1, 0, number), (_RET, 0, 0, _ERRNO | EPERM), *leaf]
+        return [(_JEQ, 1, 0, number), otherwise, *leaf]
     middle = len(entries) // 2
-    low, high = _tree(entries[:middle]), _tree(entries[middle:])
-    # A jump reaches 255 instructions: over the low half by an unconditional step of any length (BPF_JA).
+    low, high = _find(entries[:middle], otherwise), _find(entries[middle:], otherwise)
+    # A jump reaches 255 instructions only: the low half is passed over by a step of any length (BPF_JA).
     return [(_JGE, 0, 1, entries[middle][0]), (0x05, 0, 0, len(low)), *low, *high]
 
 
-def instructions(machine: Machine, *, allow_exec: bool = False, toolchain: bool = False) -> list[Instruction]:
-    """The filter's program.
+def wall(machine: Machine, *, allow_exec: bool = False) -> list[Instruction]:
+    """The filter that the zygote installs once: the allow list, and what keeping processes takes.
 
     Args:
         machine: whose numbers to use; a call made under another ABI kills the process.
-        allow_exec: also allow starting another program (a compiled solution).
-        toolchain: also allow processes and what a compiler driver does.
+        allow_exec: starting other programs too (for compiled solutions).
     """
-    tables: list[Mapping[str, tuple[int | None, int | None]]] = [ALLOWED, CONDITIONAL]
-    if allow_exec or toolchain:
-        tables.append(EXEC)
-    if toolchain:
-        tables.append(TOOLCHAIN)
-    column = 0 if machine == "x86_64" else 1
-    entries: list[tuple[int, list[Instruction]]] = []
-    for table in tables:
-        for name, numbers in table.items():
-            number = numbers[column]
-            if number is not None:
-                free = toolchain and name in ("clone", "fcntl")
-                entries.append((number, [(_RET, 0, 0, ALLOW)] if free else _leaf(name)))
-    entries.sort(key=lambda entry: entry[0])
-    # x32 calls carry bit 30 on x86-64; they are above every number of the tree and end in its last refusal.
-    head: list[Instruction] = [
+    names = [*ALLOWED, *CONDITIONAL, *KEEPING, *(EXEC if allow_exec else ())]
+    free = {*ALLOWED, *KEEPING, *EXEC, "clone", "prctl", "fcntl", "prlimit64"}
+    entries = _entries(machine, {name: [(_RET, 0, 0, ALLOW)] if name in free else _leaf(name) for name in names})
+    # x32 calls carry bit 30 on x86-64; they are above every number of the tree and end in its refusal.
+    return [
         (_LOAD, 0, 0, _ARCH), (_JEQ, 1, 0, AUDIT_ARCH[machine]), (_RET, 0, 0, KILL), (_LOAD, 0, 0, _NR),
+        *_find(entries, (_RET, 0, 0, _ERRNO | EPERM)),
     ]  # fmt: skip
-    return head + _tree(entries)
+
+
+def door(machine: Machine, *, allow_exec: bool = False, toolchain: bool = False) -> list[Instruction]:
+    """The small filter that closes behind every test's process: what `wall` still allowed, it refuses.
+
+    Args:
+        allow_exec: the process is about to become a compiled program.
+        toolchain: it is about to become a compiler, which starts processes of its own.
+    """
+    refuse = [(_RET, 0, 0, _ERRNO | EPERM)]
+    names = {name: refuse for name in KEEPING} | {name: _leaf(name) for name in ("prctl", "fcntl", "prlimit64")}
+    names["clone"] = _leaf("clone")
+    if toolchain:
+        for name in ("fork", "vfork", "clone", "chmod", "fchmod", "fchmodat", "fcntl"):
+            del names[name]
+    if not allow_exec and not toolchain:
+        names |= {name: refuse for name in EXEC}
+    return [(_LOAD, 0, 0, _NR), *_find(_entries(machine, names), (_RET, 0, 0, ALLOW))]
+
+
+def _entries(
+    machine: Machine, leaves: Mapping[str, list[Instruction]]
+) -> list[tuple[int, list[Instruction]]]:
+    """The leaves by system call number, in order; calls that the machine lacks are left out."""
+    numbers = ALLOWED | CONDITIONAL | KEEPING | EXEC
+    column = 0 if machine == "x86_64" else 1
+    found = [(numbers[name][column], leaf) for name, leaf in leaves.items()]
+    return sorted(((number, leaf) for number, leaf in found if number is not None), key=lambda entry: entry[0])
 
 
 def assemble(program: list[Instruction]) -> bytes:

@@ -20,7 +20,7 @@ import time
 import types
 from typing import Any
 
-from sandbox import child, linux, wire
+from sandbox import child, linux, remote, wire
 
 _KEEP_CHANNEL, _READY_FD, _BINARY_FD, _FIRST_FREE = 4, 5, 6, 16
 _SETUP_FAILED = 86
@@ -73,7 +73,6 @@ class Server:
             resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         del source, payload
         self._prepare_stdio()
-        gc.collect()
         gc.freeze()
         wire.send(self.channel, wire.COMPILED)
 
@@ -99,7 +98,7 @@ class Server:
                  wire.memory_file("result")]  # fmt: skip
         started = time.monotonic()
         try:
-            pid = os.fork()
+            pid = linux.fork()
         except OSError as error:
             for fd in files:
                 os.close(fd)
@@ -155,6 +154,14 @@ class Server:
                 status = child.run_program(self.code)
             elif mode == b"c":
                 status = child.run_calls(self.code, data)
+            elif mode == b"s":
+                status = remote.serve_solution(self.code, _KEEP_CHANNEL)
+            elif mode == b"x":
+                status = remote.run_script(self.code, json.loads(data), _KEEP_CHANNEL)
+            elif mode == b"w":
+                status = remote.run_together(self.code, *json.loads(data))
+            elif mode == b"k":
+                status = child.run_with_files(self.code, data)
         finally:
             os._exit(status)
 
@@ -174,7 +181,6 @@ class Server:
             os.close(_KEEP_CHANNEL)
         cpu = self.limits["cpu_s"]
         resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
-        linux.not_dumpable()
         chosen = self.filters.get("binary" if self.binary is not None else "python")
         if chosen is not None:
             linux.install_filter(chosen)

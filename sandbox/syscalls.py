@@ -72,22 +72,12 @@ CONDITIONAL: dict[str, tuple[int | None, int | None]] = {
     "socketpair": (53, 199), "prlimit64": (302, 261),
 }  # fmt: skip
 
-#: What starting another program needs: for compiled solutions, and for the compiler itself.
-EXEC: dict[str, tuple[int | None, int | None]] = {"execve": (59, 221), "execveat": (322, 281)}
-
-#: What a compiler driver needs beyond that (it starts cc1plus, as and ld, and makes its output executable).
-TOOLCHAIN: dict[str, tuple[int | None, int | None]] = {
-    "fork": (57, None), "vfork": (58, None), "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53),
+#: What the zygote and its servers need beyond that; taken away again in every test's process.
+KEEPING: dict[str, tuple[int | None, int | None]] = {
+    "fork": (57, None), "vfork": (58, None), "kill": (62, 129), "setpgid": (109, 154), "capset": (126, 91),
+    "setgroups": (116, 159), "setresuid": (117, 147), "setresgid": (119, 149), "memfd_create": (319, 279),
+    "pidfd_open": (434, 434), "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53),
 }  # fmt: skip
 
-
-def number_of(name: str, machine: Machine) -> int | None:
-    """The number of an allowed call on ``machine``; ``None`` where that machine lacks it.
-
-    Raises:
-        KeyError: the name is in none of the tables.
-    """
-    for table in (ALLOWED, CONDITIONAL, EXEC, TOOLCHAIN):
-        if name in table:
-            return table[name][0 if machine == "x86_64" else 1]
-    raise KeyError(name)
+#: What starting another program needs: for compiled solutions, and for the compiler itself.
+EXEC: dict[str, tuple[int | None, int | None]] = {"execve": (59, 221), "execveat": (322, 281)}

@@ -61,7 +61,7 @@ class Zygote:
         ours, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
-                [interpreter(), "-S", "-s", "-P", "-c", _BOOT, _settings(layout, level, scratch_mib),
+                [interpreter(), "-S", "-s", "-P", "-c", _BOOT, _settings(layout, kind, level, scratch_mib),
                  str(theirs.fileno()), str(_STACK), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))],
                 env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE, pass_fds=(theirs.fileno(),), start_new_session=True, cwd="/",
@@ -170,10 +170,10 @@ class Server:
         return wire.receive(self._channel, deadline=time.monotonic() + budget_s + _GRACE_S, limit=most)
 
 
-def _settings(layout: Layout, level: str, scratch_mib: int) -> str:
+def _settings(layout: Layout, kind: str, level: str, scratch_mib: int) -> str:
     return json.dumps(
         {"level": level, "readable": layout.readable, "links": layout.links, "path": layout.path,
-         "preload": layout.preload, "scratch_mib": scratch_mib}
+         "preload": layout.preload, "kind": kind, "scratch_mib": scratch_mib}
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import gc
 import importlib
 import json
 import os
+import random
 import resource
 import socket
 import sys
@@ -35,23 +36,27 @@ def main() -> None:
         scratch_mib=settings["scratch_mib"],
     )  # fmt: skip
     isolate.enter(walls)
-    filters = _filters(settings["level"])
     for name in [name for name in sys.modules if name == "sandbox" or name.startswith("sandbox.")]:
         del sys.modules[name]  # a solution's own modules may be called so
     sys.argv[:] = ["solution.py"]
+    filters = _close_doors(walls, allow_exec=settings["kind"] == "cpp")
+    random.seed(0)  # every test starts with the same state: runs are repeatable
     gc.collect()
     gc.freeze()
     wire.send(channel, wire.READY, json.dumps({"pid": os.getpid()}).encode())
     _loop(channel, walls, filters)
 
 
-def _filters(level: str) -> dict[str, linux.Filter]:
+def _close_doors(walls: isolate.Walls, *, allow_exec: bool) -> dict[str, linux.Filter]:
+    """Confine the zygote itself, once, to what it and everything below it may do; the filters still to come."""
+    isolate.confine(walls)
     machine = seccomp.this_machine()
-    if level == "none" or machine is None:
+    if walls.level == "none" or machine is None:
         return {}
+    linux.install_filter(linux.Filter(seccomp.assemble(seccomp.wall(machine, allow_exec=allow_exec))))
+    kinds = {"python": {}, "binary": {"allow_exec": True}, "toolchain": {"toolchain": True}}
     return {
-        "python": linux.Filter(seccomp.assemble(seccomp.instructions(machine))),
-        "binary": linux.Filter(seccomp.assemble(seccomp.instructions(machine, allow_exec=True))),
+        kind: linux.Filter(seccomp.assemble(seccomp.door(machine, **options))) for kind, options in kinds.items()
     }
 
 
@@ -72,14 +77,14 @@ def _loop(channel: socket.socket, walls: isolate.Walls, filters: dict[str, linux
 
 
 def _start_server(channel: socket.socket, fd: int, walls: isolate.Walls, filters: dict[str, linux.Filter]) -> int:
-    pid = os.fork()
+    pid = linux.fork()
     if pid:
         return pid
     status = 1
     try:
         if walls.level != "full":
             os.setpgid(0, 0)
-        isolate.give_up_privileges(walls)
+        isolate.become_nobody(walls)
         Server(fd, filters).serve()
     except wire.Gone:
         status = 0
