@@ -61,10 +61,10 @@ def write_toy(
     out_dir: str | Path,
     *,
     seed: int = 0,
-    n_math: int = 2000,
+    n_math: int = 2400,
     n_code: int = 1000,
     n_heldout: int = 256,
-    hasty: float = 0.3,
+    hasty: float = 0.4,
     planted: Planted = Planted(duplicates=24, leaks=12, broken=3),
 ) -> ToyFiles:
     """Write ``raw/{math,code}.jsonl`` and ``heldout/{math,code}.jsonl`` below ``out_dir``.
