@@ -192,7 +192,9 @@ class MathRewarder:
             except RecursionError:
                 decision = None
             if decision is not None:
-                return MathVerdict("AC" if decision.equal else "WA", answer, decision.stage, reason=decision.reason)
+                return MathVerdict(
+                    _code(decision.equal, decision.stage), answer, decision.stage, reason=decision.reason
+                )
         return self._ask_worker(form, answer)
 
     def _ask_worker(self, form: str, answer: str) -> MathVerdict:
@@ -208,8 +210,8 @@ class MathRewarder:
             return MathVerdict("TL", answer, "limit", cpu_ms=cpu_ms, reason=f"{failure} limit")
         if failure:
             return MathVerdict("WA", answer, "unread", cpu_ms=cpu_ms, reason=failure)
-        verdict: MathCode = "AC" if reply["equal"] else "WA"
-        return MathVerdict(verdict, answer, "sympy", cpu_ms=cpu_ms, reason=reply["reason"])
+        stage = reply["stage"] if reply["stage"] == "limit" else "sympy"
+        return MathVerdict(_code(reply["equal"], stage), answer, stage, cpu_ms=cpu_ms, reason=reply["reason"])
 
     def _gold_fault(self, form: str) -> str | None:
         key = ("\x1egold", form)
@@ -236,6 +238,10 @@ class MathRewarder:
             self._pool = Pool(jobs=self.jobs, cpu_limit_s=self._pool.cpu_limit_s, memory_mib=self._pool.memory_mib)
             self._owner = os.getpid()
         return self._pool
+
+
+def _code(equal: bool, stage: str) -> MathCode:
+    return "AC" if equal else "TL" if stage == "limit" else "WA"
 
 
 def _limited(fate: Fate, answer: str) -> MathVerdict:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from klear_data.reward.mathcheck.expression import Node, uses
 from klear_data.reward.mathcheck.normalise import compact
 from klear_data.reward.mathcheck.numerals import Clock, Numeral, decimal_comma, same_time
-from klear_data.reward.mathcheck.numeric import same
+from klear_data.reward.mathcheck.numeric import judge, same
 from klear_data.reward.mathcheck.realset import real_set, same_set
 from klear_data.reward.mathcheck.relation import (
     assignments,
@@ -142,7 +142,7 @@ def _formulas(gold: Formula, answer: Formula, deep: Deep | None) -> bool | None:
 
 def _value(left: Node, right: Node, gold: Formula, answer: Formula, deep: Deep | None) -> bool | None:
     thorough = deep is not None
-    verdict = same(left, right, thorough=thorough)
+    verdict = judge(left, right, thorough=thorough)
     if verdict:
         return True
     open_log = uses(left, "log") or uses(right, "log")

@@ -12,18 +12,19 @@ from klear_data.reward.mathcheck.compare import Deep, equal
 from klear_data.reward.mathcheck.extract import boxed_answer
 from klear_data.reward.mathcheck.normalise import compact, normalise
 from klear_data.reward.mathcheck.numerals import plain_number
-from klear_data.reward.mathcheck.numeric import has_value
+from klear_data.reward.mathcheck.numeric import TooBig, has_value
 from klear_data.reward.mathcheck.relation import is_name
 from klear_data.reward.mathcheck.shape import Combined, Formula, Group, Matrix, Ratio, Relation, Shape, shape_of
-from klear_data.reward.mathcheck.split import balanced
+from klear_data.reward.mathcheck.split import balanced, nesting
 from klear_data.reward.mathcheck.words import Choice, choice, several_choices
 
 MAX_ANSWER_CHARS = 10_000
+MAX_NESTING = 100
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the answer is the gold one, and which check said so."""
+    """Whether the answer is the gold one, and which check said so (``limit``: it was not to be told)."""
 
     equal: bool
     stage: str
@@ -74,6 +75,8 @@ def decide(gold: str, answer: str, deep: Deep | None = None) -> Decision | None:
     """
     if len(answer) > MAX_ANSWER_CHARS:
         return Decision(answer.strip() == gold.strip(), "length", f"answer longer than {MAX_ANSWER_CHARS} characters")
+    if nesting(answer) > MAX_NESTING:
+        return Decision(False, "limit", f"brackets nested deeper than {MAX_NESTING}")
     left, right = prepared(gold), prepared(answer)
     if not right:
         return Decision(False, "string", "empty answer")
@@ -85,7 +88,10 @@ def decide(gold: str, answer: str, deep: Deep | None = None) -> Decision | None:
     lettered = _choices(left, right, deep)
     if lettered is not None:
         return lettered
-    verdict = equal(shape_of(left), shape_of(right), deep)
+    try:
+        verdict = equal(shape_of(left), shape_of(right), deep)
+    except TooBig as limit:
+        return Decision(False, "limit", f"not evaluated: {limit}")
     if verdict is not True and (split := _as_list(left, right)) is not None:
         verdict = True if split else verdict
     if verdict is None:

@@ -21,6 +21,7 @@ FAST_COSTLY = 40
 _COSTLY = frozenset({"fn", "log", "fact", "fact2", "binom", "call", "pow", "root"})
 _MAX_DIGITS = 4_000
 _FIRST_DIGITS = 30
+_MAX_SYMBOLS = 12
 # Signs and sizes of the points: inside and outside the unit interval, both signs, then mixed.
 _REGIONS = ((1, 0.2, 0.9), (1, 1.2, 3.4), (-1, 0.2, 0.9), (-1, 1.2, 3.4), (0, 0.3, 2.5), (1, 4.0, 9.0), (0, 0.2, 0.9))
 _WHOLE_NAMES = frozenset("nkmNMjlpq")
@@ -35,28 +36,37 @@ class TooBig(ArithmeticError):
 
 
 def same(a: Node, b: Node, *, thorough: bool = False, log_base: int = 0) -> bool | None:
+    """Like :func:`judge`, with ``None`` also for what is too big to evaluate."""
+    try:
+        return judge(a, b, thorough=thorough, log_base=log_base)
+    except TooBig:
+        return None
+
+
+def judge(a: Node, b: Node, *, thorough: bool = False, log_base: int = 0) -> bool | None:
     """Whether two trees are the same number or function; ``None`` where this cannot be told here.
 
     Args:
         thorough: no limit on the size of the trees (used inside a limited worker).
         log_base: base of a ``log`` without one: 0 for e.
+
+    Raises:
+        TooBig: a number such as 9^(9^(9^9)) that nothing can evaluate in bounded time.
     """
     if a == b:
         return True
     exact_a, exact_b = rational(a), rational(b)
     if exact_a is not None and exact_b is not None:
         return exact_a == exact_b
+    if uses(a, "inf") or uses(b, "inf"):
+        return False
     if not thorough and _weight(a) + _weight(b) > 1:
         return None
     names = sorted(symbols(a) | symbols(b))
-    if len(names) > 12 or uses(a, "inf") or uses(b, "inf"):
+    if len(names) > _MAX_SYMBOLS:
         return None
     try:
-        if not names:
-            return _agree(a, b, {}, log_base)
-        return _same_function(a, b, names, log_base)
-    except TooBig:
-        return None
+        return _same_function(a, b, names, log_base) if names else _agree(a, b, {}, log_base)
     except Undefined:
         return False
 
