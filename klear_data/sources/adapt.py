@@ -39,8 +39,8 @@ def to_record(raw: dict[str, Any], where: str, *, ability: str | None = None) ->
         return raw
     row = Row(raw)
     path, _, line = where.rpartition(":")
-    named = row.take("data_source")
-    source = named if isinstance(named, str) else source_name(path)
+    named = isinstance(row.peek("data_source"), str)
+    source = row.take("data_source") if named else source_name(path)
     prompt, chat_answer = read_prompt(row)
     found, gold = _ability_and_gold(row, ability)
     rollouts = read_rollouts(row, chat_answer=chat_answer, ability=found, gold=gold, source=source)
@@ -52,7 +52,7 @@ def to_record(raw: dict[str, Any], where: str, *, ability: str | None = None) ->
         "ability": found,
         "prompt": prompt,
         "reward_model": {"style": "rule", **reward_model, "ground_truth": gold},
-        "extra_info": _extra_info(row, index=int(line) - 1 if line.isdigit() else None),
+        "extra_info": _extra_info(row, index=int(line) - 1 if line.isdecimal() else None),
         **rollouts,
     }
 
@@ -87,7 +87,7 @@ def _told_by_columns(row: Row, gold: str) -> str | None:
 
 def _said_ability(row: Row) -> str | None:
     """The ability that a column names: ``ability`` whatever it says, others where klear knows the word."""
-    for column in ("ability", "domain", "task_type"):
+    for column in ("ability", "domain", "task_type", "category"):
         said = row.peek(column)
         if not isinstance(said, str) or (column != "ability" and said.lower() not in _ABILITIES):
             continue
@@ -99,7 +99,7 @@ def _said_ability(row: Row) -> str | None:
 
 
 def _stated_gold(row: Row) -> str | None:
-    """``reward_model.ground_truth``, as text; tests in a form of the record."""
+    """``reward_model.ground_truth`` as text, ``None`` where the row has none."""
     reward_model = unquoted(row.peek("reward_model"))
     if reward_model is None:
         return None
@@ -108,7 +108,8 @@ def _stated_gold(row: Row) -> str | None:
             f"column 'reward_model' is a {type(reward_model).__name__}; expected {{'ground_truth': …}}; "
             f"put the gold answer or the tests there"
         )
-    return unwrapped(reward_model.get("ground_truth"))
+    ground_truth = reward_model.get("ground_truth")
+    return None if ground_truth is None else unwrapped(ground_truth)
 
 
 def _extra_info(row: Row, *, index: int | None) -> dict[str, Any]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from klear_data.sources.columns import Row, has_content, unquoted
+from klear_data.sources.columns import Row, as_text, has_content, unquoted
+from sandbox.lcb import unpack
+from sandbox.types import TestsError
 
 TEST_COLUMNS = ("tests", "test_cases", "input_output", "official_tests", "verification_info")
+_LIVECODEBENCH = ("public_test_cases", "private_test_cases")
 _FORM_KEYS = ("inputs", "functional", "pytest")
 
 
@@ -21,6 +24,8 @@ def read_tests(row: Row) -> str | None:
     test = row.peek("test")
     if isinstance(test, str) and "def " in test:
         return _test_function(row, row.take("test"))
+    if row.peek(*_LIVECODEBENCH) is not None:
+        return _livecodebench(row)
     value = row.take(*TEST_COLUMNS)
     if value is None:
         return None
@@ -62,6 +67,22 @@ def _cases(cases: list[dict[str, Any]]) -> Any:
     functions = {case.get("fn_name") for case in cases}
     name = functions.pop() if len(functions) == 1 else None
     return {"fn_name": name, **columns} if name else columns
+
+
+def _livecodebench(row: Row) -> str:
+    """Both of LiveCodeBench's lists as one, unpacked; the function's name goes into each test that calls it."""
+    tests: list[Any] = []
+    for column in _LIVECODEBENCH:
+        packed = row.take(column)
+        try:
+            tests += [] if packed is None else unpack(packed)
+        except TestsError:
+            return as_text(packed)  # a filter drops it, with what is wrong
+    metadata = unquoted(row.peek("metadata"))
+    name = metadata.get("func_name") if isinstance(metadata, dict) else None
+    if name is not None:
+        tests = [{**test, "metadata": {"func_name": name}} if isinstance(test, dict) else test for test in tests]
+    return _json(tests)
 
 
 def _mbpp(row: Row) -> str:

@@ -1,7 +1,10 @@
 """Raw rows of the field's data sets, each read into the one record."""
 
+import base64
 import doctest
 import json
+import pickle
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from klear_data.jsonl import parse_object, to_line
 from klear_data.records import problem_of, rollouts_problem
 from klear_data.sources import adapt, columns, golds, paths, testcases, to_record
+from sandbox.formats import parse_tests
 
 FENCED = "```python\nprint(1)\n```"
 
@@ -160,6 +164,25 @@ def test_livecodebench_lists_keep_their_test_types():
     assert json.loads(gold_of(record_of({"problem": "p", "tests": json.dumps(cases)}))) == cases
 
 
+def test_livecodebench_rows_join_their_public_and_their_packed_private_tests():
+    call = {"input": "[1]", "output": "1", "testtype": "functional"}
+    packed = base64.b64encode(zlib.compress(pickle.dumps(json.dumps([{**call, "output": "2"}])))).decode()
+    row = {
+        "question_content": "Do it.",
+        "starter_code": "class Solution:\n    def f(self, x):\n        ",
+        "public_test_cases": json.dumps([call]),
+        "private_test_cases": packed,
+        "metadata": '{"func_name": "f"}',
+    }
+    record = record_of(row)
+    tests = json.loads(gold_of(record))
+    assert [test["output"] for test in tests] == ["1", "2"]
+    assert tests[1]["metadata"] == {"func_name": "f"}
+    assert "def f(self, x)" in content(record)
+    assert len(parse_tests(gold_of(record))) == 2
+    assert gold_of(record_of({**row, "private_test_cases": "@@"})) == "@@"  # never judged by the public tests alone
+
+
 def test_primeintellect_function_calls_name_their_function_once():
     cases = [{"type": "function_call", "fn_name": "f", "input": [1], "output": [2]}]
     record = record_of({"prompt": "p", "verification_info": json.dumps({"language": "python", "test_cases": cases})})
@@ -256,6 +279,15 @@ def test_a_verl_row_without_ability_is_code_where_its_gold_is_tests():
     row = {"prompt": [{"role": "user", "content": "p"}], "reward_model": {"ground_truth": gold}}
     record = record_of(row)
     assert (record["ability"], gold_of(record)) == ("code", gold)
+
+
+def test_a_reward_model_without_a_ground_truth_leaves_the_gold_to_the_columns():
+    assert gold_of(record_of({"prompt": "p", "reward_model": {"style": "rule"}, "answer": "5"})) == "5"
+
+
+def test_a_data_source_that_is_no_text_is_kept_and_the_file_gives_the_name():
+    record = record_of({"problem": "p", "answer": "1", "data_source": 5})
+    assert (record["data_source"], record["extra_info"]["data_source"]) == ("toy", 5)
 
 
 @pytest.mark.parametrize("prompt", ["1+1?", [{"role": "user", "content": "1+1?"}]])
