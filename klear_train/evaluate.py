@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from klear_data.generate.types import SamplingParams
-from klear_train.config import LossSection
 from klear_train.rollout import Group, Judge, sample_groups
+from klear_train.settings import LossSection
 
 
 @dataclass(frozen=True)

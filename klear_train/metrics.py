@@ -1,4 +1,4 @@
-"""What a run tells: ``metrics.jsonl`` on disk, and one live line on the terminal."""
+"""What a run tells: JSON lines on disk, and one live line on the terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, TextIO
 Row = dict[str, Any]
 
 
-class MetricsLog:
-    """Appends one JSON object a step; a resumed run first drops the steps after its checkpoint."""
+class StepLog:
+    """Appends JSON objects with a ``step``; a resumed run first drops those after its checkpoint."""
 
     def __init__(self, path: Path, *, resumed_step: int | None = None) -> None:
         kept = []
@@ -31,10 +31,7 @@ class MetricsLog:
     def _put(self, row: Row) -> None:
         # JSON has no NaN: what is no number is null, so that every reader can read the file.
         clean = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
-        self._file.write(json.dumps(clean) + "\n")
-
-    def close(self) -> None:
-        self._file.close()
+        self._file.write(json.dumps(clean, ensure_ascii=False) + "\n")
 
 
 def _parsed(line: str) -> Row | None:

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from klear_data.errors import UsageError
 from klear_data.generate.transformers_backend import load_model_and_tokenizer
-from klear_train.config import ModelSection
 from klear_train.packing import Batch
+from klear_train.settings import ModelSection
 
 CHUNK_ELEMENTS = 1 << 25
 """Logits held at once, in numbers (128 MiB in float32): more rows are computed in pieces and recomputed in the

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from klear_data.errors import KlearError
-from klear_train.config import OptimSection
 from klear_train.schedule import learning_rate
+from klear_train.settings import OptimSection
 
 
 class TrainingStopped(KlearError):

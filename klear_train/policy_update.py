@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from klear_train import losses
-from klear_train.config import LossSection, RLConfig
 from klear_train.model import target_logprobs
 from klear_train.packing import Batch, collate, pack
 from klear_train.rollout import Group, Rollout
+from klear_train.settings import LossSection, RLConfig
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,15 @@ from klear_data.errors import RecordError
 from klear_data.generate.transformers_backend import encode_prompt
 from klear_data.generate.types import SamplingParams
 from klear_train.checkpoint import load_checkpoint, save_checkpoint, save_final
-from klear_train.config import RLConfig
 from klear_train.evaluate import evaluate
-from klear_train.metrics import LiveLine, MetricsLog
+from klear_train.metrics import LiveLine, StepLog
 from klear_train.model import load_for_training
 from klear_train.optim import Stepper
 from klear_train.policy_update import accumulate_gradient
 from klear_train.rollout import Group, Judge, check_records, make_judges, sample_groups
-from klear_train.rollout_log import describe, write_rollouts
+from klear_train.rollout_log import describe, figures, rollout_lines
 from klear_train.run_dir import open_run
+from klear_train.settings import RLConfig
 from klear_train.sft import TrainResult
 
 CONSTANT_STEPS_TO_WARN = 5
@@ -81,44 +81,25 @@ def run_rl(
     for warning in warnings_for(config, len(records)):
         print(f"warning: {warning}", file=sys.stderr)
 
-    log = MetricsLog(root / "metrics.jsonl", resumed_step=state.step if checkpoint else None)
+    resumed_step = None if checkpoint is None else state.step
+    log = StepLog(root / "metrics.jsonl", resumed_step=resumed_step)
+    rollout_log = StepLog(root / "rollouts.jsonl", resumed_step=resumed_step)
     live = LiveLine(config.steps, quiet=quiet)
     row: dict[str, Any] = {}
     with ExitStack() as stack:
         judges = make_judges(config.reward, {record["ability"] for record in [*records, *heldout]}, stack)
         pool = stack.enter_context(ThreadPoolExecutor(config.reward.jobs))
-        dump = stack.enter_context((root / "rollouts.jsonl").open("a", encoding="utf-8"))
         parts = Parts(config, model, tokenizer, stepper, judges, pool)
-        evaluates = bool(config.evaluation.every and heldout)
-        if evaluates and state.step == 0:
+        if state.step == 0 and config.evaluation.every and heldout:
             log.write({"step": 0, **evaluation(parts, heldout)})
         while state.step < config.steps:
-            began = time.perf_counter()
-            groups = collect(parts, records, state)
-            sampled = time.perf_counter()
-            row = {"step": state.step + 1, **describe(groups), **update(parts, groups, state)}
-            state.step += 1
-            row |= {
-                "sample_s": sampled - began,
-                "train_s": time.perf_counter() - sampled,
-                "prompts_used": state.prompts,
-            }
-            if evaluates and state.step % config.evaluation.every == 0:
-                row |= evaluation(parts, heldout)
-            state.constant = 0 if row["groups_kept"] else state.constant + 1
-            if state.constant == CONSTANT_STEPS_TO_WARN:
-                print(
-                    f"warning: no group had two different rewards for {state.constant} steps (mean reward "
-                    f"{row['reward']:.3f}); nothing is being learnt: the problems are too easy or too hard for this "
-                    "model, or its responses fail the tag rule (reward.think)",
-                    file=sys.stderr,
-                )
+            row, groups = one_step(parts, records, heldout, state)
             log.write(row)
-            shown = {key: row[key] for key in ("reward", "accuracy", "response_tokens", "entropy") if key in row}
-            live.update(state.step, shown, last=state.step == config.steps)
-            if config.save_rollouts_every and state.step % config.save_rollouts_every == 0:
-                write_rollouts(dump, state.step, groups)
-            if config.checkpoint.every and state.step % config.checkpoint.every == 0 and state.step < config.steps:
+            live.update(state.step, figures(row), last=state.step == config.steps)
+            if is_due(config.save_rollouts_every, state.step):
+                for line in rollout_lines(groups, state.step):
+                    rollout_log.write(line)
+            if is_due(config.checkpoint.every, state.step) and state.step < config.steps:
                 save_checkpoint(
                     root / "checkpoints",
                     step=state.step,
@@ -127,7 +108,6 @@ def run_rl(
                     position={**asdict(state), "stepper": stepper.state()},
                     keep_last=config.checkpoint.keep_last,
                 )
-    log.close()
     return TrainResult(save_final(root / "final", model, tokenizer), state.step, row)
 
 
@@ -151,6 +131,29 @@ class Parts:
     stepper: Stepper
     judges: dict[str, Judge]
     pool: ThreadPoolExecutor
+
+
+def one_step(
+    parts: Parts, records: list[dict[str, Any]], heldout: Sequence[dict[str, Any]], state: Position
+) -> tuple[dict[str, Any], list[Group]]:
+    """Sample, judge, update, and evaluate where that is due: the step's metrics and its groups."""
+    began = time.perf_counter()
+    groups = collect(parts, records, state)
+    sampled = time.perf_counter()
+    row = describe(groups) | update(parts, groups, state)
+    row |= {"sample_s": sampled - began, "train_s": time.perf_counter() - sampled, "prompts_used": state.prompts}
+    state.step += 1
+    state.constant = 0 if row["groups_kept"] else state.constant + 1
+    if state.constant == CONSTANT_STEPS_TO_WARN:
+        print(
+            f"warning: no group had two different rewards for {state.constant} steps (mean reward "
+            f"{row['reward']:.3f}); nothing is being learnt: the problems are too easy or too hard for this model, or its responses fail the "
+            "tag rule (reward.think)",
+            file=sys.stderr,
+        )
+    if heldout and is_due(parts.config.evaluation.every, state.step):
+        row |= evaluation(parts, heldout)
+    return {"step": state.step, **row}, groups
 
 
 def collect(parts: Parts, records: list[dict[str, Any]], state: Position) -> list[Group]:
@@ -197,6 +200,8 @@ def update(parts: Parts, groups: Sequence[Group], state: Position) -> dict[str, 
     means = {key: sum(step[key] for step in steps) / len(steps) for key in steps[0]} if steps else {}
     if steps:
         means["ratio_max"] = max(step["ratio_max"] for step in steps)
+        # Nothing has moved before the first minibatch: what is not 0 here is the sampler disagreeing with the trainer.
+        means["sampler_kl"] = steps[0]["kl"]
     return {"groups_kept": len(kept), **means, "updates": state.updates, "skipped_updates": parts.stepper.skipped}
 
 
@@ -227,6 +232,11 @@ def sampling(config: RLConfig, *, n: int, seed: int) -> SamplingParams:
     return SamplingParams(
         n=n, temperature=rollout.temperature, top_p=rollout.top_p, max_tokens=rollout.max_tokens, seed=seed
     )
+
+
+def is_due(every: int, step: int) -> bool:
+    """Whether something done every so many steps (0: never) is done after this one."""
+    return every > 0 and step % every == 0
 
 
 def take(records: list[dict[str, Any]], start: int, count: int, *, seed: int) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from klear_data.generate.transformers_backend import generate
 from klear_data.generate.types import Completion, Prompt, Sampled, SamplingParams
 from klear_data.records import problem_of
 from klear_train.advantage import group_advantages
-from klear_train.config import LossSection, RewardSection
 from klear_train.packing import Example
+from klear_train.settings import LossSection, RewardSection
 from sandbox.formats import parse_tests
 from sandbox.types import TestsError
 

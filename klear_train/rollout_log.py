@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any, TextIO
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from klear_train.evaluate import accuracy_by_ability
 from klear_train.rollout import Group
@@ -30,13 +29,16 @@ def describe(groups: Sequence[Group]) -> dict[str, Any]:
     }
 
 
-def write_rollouts(file: TextIO, step: int, groups: Sequence[Group]) -> None:
-    """One line a group: what was asked, written and judged in this step."""
+def figures(row: dict[str, Any]) -> dict[str, float]:
+    """The few that the live line shows."""
+    return {key: row[key] for key in ("reward", "accuracy", "response_tokens", "entropy") if key in row}
+
+
+def rollout_lines(groups: Sequence[Group], step: int) -> Iterator[dict[str, Any]]:
+    """One object a group for rollouts.jsonl: what was asked, written and judged in this step."""
     for group in groups:
         rollouts = [
             {**rollout.completion.as_rollout(), **rollout.judgement, "advantage": rollout.advantage}
             for rollout in group.rollouts
         ]
-        line = {"step": step, "id": group.record["id"], "prompt": group.record["prompt"], "rollouts": rollouts}
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    file.flush()
+        yield {"step": step, "id": group.record["id"], "prompt": group.record["prompt"], "rollouts": rollouts}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from klear_data.errors import UsageError
 from klear_train.checkpoint import checkpoints
-from klear_train.config import Section, to_toml
+from klear_train.config import to_toml
+from klear_train.settings import Section
 
 CONFIG = "config.toml"
 

@@ -21,12 +21,12 @@ from klear_data.errors import RecordError
 from klear_data.records import messages_problem
 from klear_train.chat import examples_of
 from klear_train.checkpoint import load_checkpoint, save_checkpoint, save_final
-from klear_train.config import SFTConfig
-from klear_train.metrics import LiveLine, MetricsLog
+from klear_train.metrics import LiveLine, StepLog
 from klear_train.model import load_for_training, target_logprobs
 from klear_train.optim import Stepper
 from klear_train.packing import Example, collate, pack
 from klear_train.run_dir import open_run
+from klear_train.settings import SFTConfig
 
 
 @dataclass
@@ -81,7 +81,7 @@ def run_sft(
     if checkpoint is not None:
         done, position = load_checkpoint(checkpoint, model=model, optimizer=stepper.optimizer)
         stepper.restore(position)
-    log = MetricsLog(root / "metrics.jsonl", resumed_step=done if checkpoint else None)
+    log = StepLog(root / "metrics.jsonl", resumed_step=done if checkpoint else None)
     live = LiveLine(total, quiet=quiet)
     row: dict[str, Any] = {}
 
@@ -123,7 +123,6 @@ def run_sft(
                 position=stepper.state(),
                 keep_last=config.checkpoint.keep_last,
             )
-    log.close()
     return TrainResult(save_final(root / "final", model, tokenizer), total, row)
 
 

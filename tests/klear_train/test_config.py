@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from klear_data.errors import UsageError
-from klear_train.config import CONFIGS, Kind, RLConfig, Section, SFTConfig, load_config, recipe_names, to_toml
+from klear_train.config import CONFIGS, Kind, load_config, recipe_names, to_toml
+from klear_train.settings import RLConfig, Section, SFTConfig
 
 KINDS: list[Kind] = ["sft", "rl"]
 

@@ -17,13 +17,14 @@ from klear_data.errors import RecordError
 from klear_data.generate.types import Completion, Sampled
 from klear_data.text import content_id
 from klear_train import policy_update
-from klear_train.config import LossSection, ModelSection, RewardSection, RLConfig, load_config
+from klear_train.config import load_config
 from klear_train.evaluate import mean_with_interval
 from klear_train.metrics import LiveLine
 from klear_train.model import load_for_training
 from klear_train.policy_update import accumulate_gradient, micro_batches, packed, trainable
 from klear_train.rl import run_rl, take, that_fit, warnings_for
 from klear_train.rollout import Group, Rollout, check_records, judge_group, make_judges
+from klear_train.settings import LossSection, ModelSection, RewardSection, RLConfig
 
 
 def record(problem: str, gold: str, ability: str = "math") -> dict[str, Any]:

@@ -11,11 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from klear_data.errors import RecordError, UsageError
 from klear_train.chat import examples_of
 from klear_train.checkpoint import checkpoints
-from klear_train.config import ModelSection, SFTConfig, load_config
+from klear_train.config import load_config
 from klear_train.metrics import LiveLine
 from klear_train.model import load_for_training, target_logprobs
 from klear_train.optim import TrainingStopped
 from klear_train.packing import collate, pack
+from klear_train.settings import ModelSection, SFTConfig
 from klear_train.sft import epoch_steps, run_sft, tokenise
 
 QUESTION = {"role": "user", "content": "?"}
