@@ -32,6 +32,7 @@ from klear_data.filters import (
 from klear_data.jsonl import BadLine, parse_object, to_line
 from klear_data.records import Ability, Record
 from klear_data.sources import to_record
+from klear_data.sources.columns import as_json
 from klear_data.stage import Drop
 from klear_data.text import normalise, prompt_text
 
@@ -112,7 +113,7 @@ class Curation:
             try:
                 record = to_record(raw, where, ability=self.options.ability)
             except ValueError as error:
-                self._on_bad(BadLine(where, str(error), to_line(raw).rstrip(b"\n")))
+                self._on_bad(BadLine(where, str(error), to_line(as_json(raw)).rstrip(b"\n")))
                 continue
             self._rows_in[record["data_source"]] += 1
             rejection = next((found for check in self._filters if (found := check(record)) is not None), None)

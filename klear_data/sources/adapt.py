@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from klear_data.records import SCHEMA, Record, problem_of, rollouts_problem
-from klear_data.sources.columns import Row, unquoted
+from klear_data.sources.columns import Row, as_json, unquoted
 from klear_data.sources.golds import ANSWER_COLUMNS, SOLUTION_COLUMNS, read_gold, unwrapped
 from klear_data.sources.paths import source_name
 from klear_data.sources.prompts import read_prompt
@@ -118,9 +118,9 @@ def _extra_info(row: Row, *, index: int | None) -> dict[str, Any]:
     extra = dict(own) if isinstance(own, dict) else {} if own is None else {"extra_info": own}
     for name, value in row.rest().items():
         if name not in extra:
-            extra[name] = value
+            extra[name] = as_json(value)
         elif extra[name] != value:
-            extra[f"column_{name}"] = value
+            extra[f"column_{name}"] = as_json(value)
     if index is not None:
         extra.setdefault("index", index)
     return extra

@@ -1,5 +1,7 @@
 """The stage as a whole: every row is out or dropped with its reason, in the order it came."""
 
+import datetime
+import decimal
 import json
 
 import pytest
@@ -176,6 +178,16 @@ def test_odd_text_survives_the_temporary_file():
     (record,) = kept(curate([problem(text, extra=10**30)])[0])
     assert record["prompt"][0]["content"] == text
     assert record["extra_info"]["extra"] == 10**30
+
+
+def test_parquet_columns_that_json_cannot_hold_are_kept_as_text():
+    odd = {"image": b"\xff", "when": datetime.date(2025, 8, 12), "price": decimal.Decimal("1.50")}
+    bad = []
+    outcomes, _ = curate([problem("p", decimal.Decimal("2.5"), **odd), {"colour": b"red"}], on_bad=bad.append)
+    (record,) = kept(outcomes)
+    assert record["extra_info"] == {"image": "/w==", "when": "2025-08-12", "price": "1.50", "index": 0}
+    assert record["reward_model"]["ground_truth"] == "2.5"
+    assert bad[0].raw == b'{"colour":"cmVk"}'
 
 
 def test_counts_are_kept_for_each_source():
