@@ -147,8 +147,8 @@ def one_step(
     if state.constant == CONSTANT_STEPS_TO_WARN:
         print(
             f"warning: no group had two different rewards for {state.constant} steps (mean reward "
-            f"{row['reward']:.3f}); nothing is being learnt: the problems are too easy or too hard for this model, or its responses fail the "
-            "tag rule (reward.think)",
+            f"{row['reward']:.3f}); nothing is being learnt: the problems are too easy or too hard for this model, or "
+            "its responses fail the tag rule (reward.think)",
             file=sys.stderr,
         )
     if heldout and is_due(parts.config.evaluation.every, state.step):
