@@ -15,6 +15,7 @@ from typing import Any
 
 from klear_data.reward.mathcheck.exact import rational
 from klear_data.reward.mathcheck.expression import Node, size, symbols, uses
+from klear_data.reward.mathcheck.precision import context, working_digits
 
 FAST_NODES = 300
 FAST_COSTLY = 40
@@ -163,22 +164,20 @@ def _agree(a: Node, b: Node, point: Mapping[str, float], log_base: int, *, compl
     Raises:
         Undefined: one of them has no value there (no real one on the way, if only those count).
     """
-    import mpmath
-
     gap, reach = _difference(a, b, point, log_base, _FIRST_DIGITS)
     if reach.complex and not complex_too:
         raise Undefined("not real")
-    with mpmath.workdps(_FIRST_DIGITS):
-        if gap > mpmath.mpf(10) ** (reach.largest - 12):
+    with working_digits(_FIRST_DIGITS) as mp:
+        if gap > mp.mpf(10) ** (reach.largest - 12):
             return False
     digits = 2 * max(reach.largest, -reach.smallest) + 80
     if digits > _MAX_DIGITS:
         raise TooBig("too many digits to tell apart")
     low, _ = _difference(a, b, point, log_base, digits)
     high, _ = _difference(a, b, point, log_base, digits + 60)
-    with mpmath.workdps(_FIRST_DIGITS):
-        noise = mpmath.mpf(10) ** (reach.largest - digits)
-        return bool(high <= max(low, noise) * mpmath.mpf(10) ** -30)
+    with working_digits(_FIRST_DIGITS) as mp:
+        noise = mp.mpf(10) ** (reach.largest - digits)
+        return bool(high <= max(low, noise) * mp.mpf(10) ** -30)
 
 
 @dataclass
@@ -192,9 +191,7 @@ class Reach:
 
 def _difference(a: Node, b: Node, point: Mapping[str, float], log_base: int, digits: int) -> tuple[Any, Reach]:
     """|a − b| at a precision, and how far from one the numbers on the way were."""
-    import mpmath
-
-    with mpmath.workdps(digits):
+    with working_digits(digits) as mp:
         reach = Reach()
         left = evaluate(a, point, log_base, reach)
         right = evaluate(b, point, log_base, reach)
@@ -208,23 +205,22 @@ def evaluate(node: Node, point: Mapping[str, float], log_base: int = 0, reach: R
         Undefined: no finite value.
         TooBig: a power or factorial beyond what can be evaluated in bounded time.
     """
-    import mpmath
-
     from klear_data.reward.mathcheck.functions import apply
 
+    mp = context()
     kind = node[0]
     if kind == "sym":
-        return mpmath.mpf(point[node[1]])
+        return mp.mpf(point[node[1]])
     values = [evaluate(part, point, log_base, reach) for part in _children(node)]
     try:
         result = apply(node, values, log_base)
     except (ZeroDivisionError, OverflowError, ValueError) as error:
         raise Undefined(str(error)) from error
-    if not mpmath.isfinite(result):
+    if not mp.isfinite(result):
         raise Undefined("not finite")
     if reach is not None and result != 0:
-        reach.complex = reach.complex or isinstance(result, mpmath.mpc)
-        exponent = int(mpmath.mag(result) * 0.30103)
+        reach.complex = reach.complex or isinstance(result, mp.mpc)
+        exponent = int(mp.mag(result) * 0.30103)
         reach.largest = max(reach.largest, exponent + 1)
         reach.smallest = min(reach.smallest, exponent - 1)
     return result

@@ -12,6 +12,7 @@ from typing import Any
 
 from klear_data.reward.mathcheck.expression import Node, symbols, uses
 from klear_data.reward.mathcheck.numeric import TooBig, Undefined, evaluate, same
+from klear_data.reward.mathcheck.precision import working_digits
 from klear_data.reward.mathcheck.relation import is_name, named_value, sign, substitute, tree
 from klear_data.reward.mathcheck.shape import Combined, Formula, Group, NamedSet, Relation, Shape
 
@@ -224,18 +225,16 @@ def _ends(set_tree: SetTree) -> list[Node]:
 
 def _ordered(ends: list[Node]) -> list[list[Node]]:
     """Distinct end points in ascending order, each with all the ways it was written."""
-    import mpmath
-
     if len(ends) > 200:
         raise NoSet
     valued: list[tuple[Any, Node]] = []
-    with mpmath.workdps(40):
+    with working_digits(40) as mp:
         for end in dict.fromkeys(ends):
             try:
                 value = evaluate(end, {})
             except (Undefined, TooBig) as error:
                 raise NoSet from error
-            if isinstance(value, mpmath.mpc):
+            if isinstance(value, mp.mpc):
                 raise NoSet
             valued.append((value, end))
         valued.sort(key=lambda pair: pair[0])

@@ -10,6 +10,7 @@ from klear_data.reward.mathcheck.expression import Node, NotReadable, read, symb
 from klear_data.reward.mathcheck.normalise import compact
 from klear_data.reward.mathcheck.numerals import joined_thousands, plain_number
 from klear_data.reward.mathcheck.numeric import TooBig, Undefined, evaluate, same
+from klear_data.reward.mathcheck.precision import working_digits
 from klear_data.reward.mathcheck.shape import Formula, Group, Relation, Shape, shape_of
 
 _NAME = re.compile(
@@ -149,17 +150,15 @@ def substitute(node: Node, values: dict[str, Fraction]) -> Node:
 
 def sign(node: Node) -> int | None:
     """Sign of a constant tree, ``None`` where it has no real value."""
-    import mpmath
-
     exact = rational(node)
     if exact is not None:
         return (exact > 0) - (exact < 0)
     try:
-        with mpmath.workdps(40):
+        with working_digits(40) as mp:
             value = evaluate(node, {})
-            if isinstance(value, mpmath.mpc):
+            if isinstance(value, mp.mpc):
                 return None
-            return 0 if abs(value) < mpmath.mpf(10) ** -30 else (1 if value > 0 else -1)
+            return 0 if abs(value) < mp.mpf(10) ** -30 else (1 if value > 0 else -1)
     except (Undefined, TooBig, KeyError):
         return None
 

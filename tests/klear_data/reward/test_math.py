@@ -98,7 +98,8 @@ def test_a_megabyte_in_the_box_is_compared_and_no_more():
 
 
 @pytest.mark.parametrize(
-    "gold", ["", "  ", None, 5, "\\frac{1", "\\frac{1}{0}", "\\notacommand{3}", "}{", "x" * 20_000, [], ["5", "\\frac{1"]]
+    "gold",
+    ["", "  ", None, 5, "\\frac{1", "\\frac{1}{0}", "\\notacommand{3}", "}{", "x" * 20_000, [], ["5", "\\frac{1"]],
 )
 def test_a_gold_that_cannot_be_read_is_named_and_never_a_reward(gold):
     problem = gold_problem(gold)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from klear_data.reward.math import gold_problem, verify_answer
 
-INTEGERS = st.integers(min_value=-10**12, max_value=10**12)
+INTEGERS = st.integers(min_value=-(10**12), max_value=10**12)
 POSITIVE = st.integers(min_value=2, max_value=9999)
 
 
