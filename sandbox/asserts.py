@@ -62,7 +62,7 @@ def _tests_of(text: str, entry_point: str | None) -> list[CallTest | ScriptTest]
 
 def convert(body: list[ast.stmt]) -> list[CallTest] | None:
     """The calls that this test code comes down to, ``None`` where it does more than that."""
-    walk = _Walk()
+    walk = _Walk(_shadowed(body))
     try:
         walk.run(body)
     except pure.UnsupportedError:
@@ -90,6 +90,19 @@ def _calls_check(tree: ast.Module) -> bool:
     )  # fmt: skip
 
 
+def _shadowed(body: list[ast.stmt]) -> set[str]:
+    """Built-in names that the tests mean the solution's function by (``assert sum(10, 15) == 6``).
+
+    These can only be meant where the test code calls nothing that is not built in.
+    """
+    module = ast.Module(body=body, type_ignores=[])
+    if scripts.free_names(module) or not all(isinstance(node, ast.Assert) for node in body):
+        return set()
+    heads = [node.test.left if isinstance(node.test, ast.Compare) else node.test for node in body
+             if isinstance(node, ast.Assert)]  # fmt: skip
+    return {head.func.id for head in heads if isinstance(head, ast.Call) and isinstance(head.func, ast.Name)}
+
+
 @dataclass(frozen=True)
 class _Solution:
     """A name or expression that stands for something of the solution, by its path."""
@@ -100,7 +113,8 @@ class _Solution:
 class _Walk:
     """Runs test code symbolically: what is plain is computed, what is the solution's becomes a call."""
 
-    def __init__(self) -> None:
+    def __init__(self, shadowed: set[str]) -> None:
+        self.shadowed = shadowed
         self.tests: list[CallTest] = []
         self.calls: list[Call] = []
         self.names: dict[str, Any] = {"__name__": "__main__"}
@@ -231,8 +245,8 @@ class _Walk:
     def _is_solution_name(self, name: str) -> bool:
         if name in self.names:
             return isinstance(self.names[name], _Solution)
-        if name in self.imported:
-            return False
+        if name in self.imported or name in self.shadowed:
+            return name in self.shadowed
         return name not in self.pending and name not in self.helpers and name not in self.bodies and (
             name not in pure.NAMES and not hasattr(builtins, name) and name not in ("math", "collections")
         )  # fmt: skip

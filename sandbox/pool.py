@@ -24,6 +24,8 @@ from sandbox.types import (
 )  # fmt: skip
 from sandbox.worker import Zygote
 
+_COMPILER_SCRATCH_MIB = 256
+
 
 @dataclass(frozen=True)
 class Job:
@@ -125,17 +127,19 @@ class JudgePool:
         return judgement_of([case] * len(job.suite), wall_s=0.0)
 
     def _zygote(self, kind: str, limits: Limits) -> Zygote:
-        held: dict[str, Zygote] = self._local.__dict__.setdefault("zygotes", {})
-        if kind not in held:
-            zygote = Zygote(kind, level=self.level, scratch_mib=limits.scratch_mib)
+        held: dict[tuple[str, int], Zygote] = self._local.__dict__.setdefault("zygotes", {})
+        scratch_mib = max(limits.scratch_mib, _COMPILER_SCRATCH_MIB if kind == "cpp" else 0)
+        if (kind, scratch_mib) not in held:
+            zygote = Zygote(kind, level=self.level, scratch_mib=scratch_mib)
             with self._lock:
                 self._zygotes.add(zygote)
-            held[kind] = zygote
-        return held[kind]
+            held[kind, scratch_mib] = zygote
+        return held[kind, scratch_mib]
 
     def _discard(self, kind: str) -> None:
-        zygote = self._local.__dict__.setdefault("zygotes", {}).pop(kind, None)
-        if zygote is not None:
+        held: dict[tuple[str, int], Zygote] = self._local.__dict__.setdefault("zygotes", {})
+        for key in [key for key in held if key[0] == kind]:
+            zygote = held.pop(key)
             with self._lock:
                 self._zygotes.discard(zygote)
             zygote.close()

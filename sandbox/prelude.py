@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import collections
 import copy
+import datetime
 import functools
 import heapq
 import itertools
@@ -114,7 +115,20 @@ def _names() -> dict[str, Any]:
             names[name] = getattr(module, name)
     names.update((name, getattr(random, name)) for name in ("randint", "randrange", "choice", "shuffle"))
     names["pow"] = pow  # math's and operator's versions would hide the three-argument built-in
-    for module in (bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string):
+    for module in (
+        bisect,
+        collections,
+        copy,
+        datetime,
+        functools,
+        heapq,
+        itertools,
+        math,
+        operator,
+        random,
+        re,
+        string,
+    ):
         names[module.__name__] = module
     names |= {"sys": sys, "typing": typing, "deepcopy": copy.deepcopy}
     for helper in (ListNode, TreeNode, list_node, tree_node, is_same_list, is_same_tree):

@@ -228,7 +228,7 @@ class Evaluator:
     def _method(self, owner: Any, name: str, args: list[Any], words: dict[str, Any]) -> Any:
         if name not in _METHODS.get(type(owner), ()):
             if isinstance(owner, Opaque | Iterated):
-                raise TypeError(f"a {owner.type_name} has no {name}")
+                raise TypeError(f"what was returned has no {name}")
             raise UnsupportedError(f"the method {name}")
         return getattr(owner, name)(*args, **words)
 

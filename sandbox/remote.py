@@ -89,11 +89,11 @@ class _Objects:
             return plain.dump(["error", kinds, child.describe(error).decode("utf-8", "replace")])
 
     def _do(self, operation: str, target: Any, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        owner = child.resolve(self.names, target) if isinstance(target, str) else self.held[target]
+        owner: Any = child.resolve(self.names, target) if isinstance(target, str) else self.held[target]
         if operation == "get":
             return getattr(owner, name) if name else owner
         if operation in ("iterate", "next"):
-            return {"iterate": iter, "next": next}[operation](owner)
+            return iter(owner) if operation == "iterate" else next(owner)
         return (getattr(owner, name) if name else owner)(*args, **kwargs)
 
     def _wrap(self, value: Any) -> plain.Opaque:

@@ -149,10 +149,10 @@ def _script(body: list[ast.stmt]) -> ScriptTest:
         source = ast.unparse(module)
     except RecursionError as error:
         raise TestsError("tests: code nested too deeply") from error
-    return ScriptTest(source, tuple(sorted(_free_names(module))))
+    return ScriptTest(source, tuple(sorted(free_names(module))))
 
 
-def _free_names(module: ast.Module) -> set[str]:
+def free_names(module: ast.Module) -> set[str]:
     """Names that the script uses and nobody in it binds: they are the solution's."""
     bound: set[str] = set()
     used: set[str] = set()

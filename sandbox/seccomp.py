@@ -103,19 +103,17 @@ def door(machine: Machine, *, allow_exec: bool = False, toolchain: bool = False)
         toolchain: it is about to become a compiler, which starts processes of its own.
     """
     refuse = [(_RET, 0, 0, _ERRNO | EPERM)]
-    names = {name: refuse for name in KEEPING} | {name: _leaf(name) for name in ("prctl", "fcntl", "prlimit64")}
+    names = dict.fromkeys(KEEPING, refuse) | {name: _leaf(name) for name in ("prctl", "fcntl", "prlimit64")}
     names["clone"] = _leaf("clone")
     if toolchain:
         for name in ("fork", "vfork", "clone", "chmod", "fchmod", "fchmodat", "fcntl"):
             del names[name]
     if not allow_exec and not toolchain:
-        names |= {name: refuse for name in EXEC}
+        names |= dict.fromkeys(EXEC, refuse)
     return [(_LOAD, 0, 0, _NR), *_find(_entries(machine, names), (_RET, 0, 0, ALLOW))]
 
 
-def _entries(
-    machine: Machine, leaves: Mapping[str, list[Instruction]]
-) -> list[tuple[int, list[Instruction]]]:
+def _entries(machine: Machine, leaves: Mapping[str, list[Instruction]]) -> list[tuple[int, list[Instruction]]]:
     """The leaves by system call number, in order; calls that the machine lacks are left out."""
     numbers = ALLOWED | CONDITIONAL | KEEPING | EXEC
     column = 0 if machine == "x86_64" else 1

@@ -24,12 +24,14 @@ from sandbox import child, linux, remote, wire
 
 _KEEP_CHANNEL, _READY_FD, _BINARY_FD, _FIRST_FREE = 4, 5, 6, 16
 _SETUP_FAILED = 86
+_COMPILER, _CPP_OUTPUT = "/usr/bin/g++", "/tmp/program"
 
 
 class Server:
     """The state of a server between messages."""
 
-    def __init__(self, channel_fd: int, filters: dict[str, linux.Filter]) -> None:
+    def __init__(self, channel_fd: int, filters: dict[str, linux.Filter], *, scratch: bool = False) -> None:
+        self.scratch = scratch
         channel_fd = os.dup2(channel_fd, _FIRST_FREE)
         os.closerange(_FIRST_FREE + 1, 256)
         null = os.open("/dev/null", os.O_RDWR)
@@ -57,11 +59,10 @@ class Server:
     def _compile(self, payload: bytes) -> None:
         head, _, source = payload.partition(b"\n")
         self.limits = json.loads(head)
-        _set_limits(self.limits)
         if self.limits["language"] == "cpp":
-            self.binary = wire.memory_file("program", source)
-            wire.send(self.channel, wire.COMPILED)
+            self._compile_cpp(source)
             return
+        _set_limits(self.limits)
         budget = int(self.limits["compile_s"] + time.process_time()) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.RLIM_INFINITY))
         try:
@@ -74,6 +75,25 @@ class Server:
         del source, payload
         self._prepare_stdio()
         gc.freeze()
+        wire.send(self.channel, wire.COMPILED)
+
+    def _compile_cpp(self, source: bytes) -> None:
+        """Compile with g++ in a process of its own (which may start others) and keep the program in memory."""
+        files = [wire.memory_file("source", source), wire.memory_file("out"), wire.memory_file("messages")]
+        pid = linux.fork()
+        if pid == 0:
+            _become_compiler(files, self.filters.get("toolchain"), self.limits["compile_s"])
+        _, status = os.waitpid(pid, 0)
+        if status != 0:
+            said = _contents(files[2], 2000).decode("utf-8", "replace")
+            wire.send(self.channel, wire.REFUSED, (said or f"g++ ended with status {status}").encode())
+            return
+        with open(_CPP_OUTPUT, "rb") as file:
+            self.binary = wire.memory_file("program", file.read())
+        _empty("/tmp")
+        for fd in files:
+            os.close(fd)
+        _set_limits(self.limits)
         wire.send(self.channel, wire.COMPILED)
 
     def _prepare_stdio(self) -> None:
@@ -115,7 +135,7 @@ class Server:
             pass
         os.close(files[0])
         output, result = (_contents(fd, self.limits["output_bytes"]) for fd in files[1:])
-        if self.limits["scratch"]:
+        if self.scratch:
             _empty("/tmp")
         code = os.waitstatus_to_exitcode(status)
         report = wire.REPORT.pack(
@@ -188,6 +208,27 @@ class Server:
         os.close(_READY_FD)
 
 
+def _become_compiler(files: list[int], door: linux.Filter | None, cpu_s: int) -> None:
+    """Turn this process into g++; does not return."""
+    try:
+        for target, fd in enumerate(files):
+            os.dup2(fd, target)
+        os.closerange(3, 256)
+        os.chdir("/tmp")
+        for what, value in (
+            (resource.RLIMIT_CPU, 4 * cpu_s), (resource.RLIMIT_AS, 4 << 30), (resource.RLIMIT_FSIZE, 128 << 20),
+            (resource.RLIMIT_NPROC, 64), (resource.RLIMIT_CORE, 0),
+        ):  # fmt: skip
+            resource.setrlimit(what, (value, value))
+        if door is not None:
+            linux.install_filter(door)
+        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
+        options = ["-x", "c++", "-std=gnu++17", "-O2", "-w", "-fmax-errors=3", "-o", _CPP_OUTPUT, "-"]
+        os.execve(_COMPILER, ["g++", *options], environment)
+    finally:
+        os._exit(127)
+
+
 def _set_limits(limits: dict[str, Any]) -> None:
     memory, output = limits["memory_bytes"], limits["output_bytes"]
     for what, value in (
@@ -220,10 +261,18 @@ def _contents(fd: int, limit: int) -> bytes:
 
 
 def _empty(folder: str) -> None:
-    """Remove everything in a folder, without following links and whatever its depth."""
-    with os.scandir(folder) as entries:
-        for entry in list(entries):
-            if entry.is_dir(follow_symlinks=False):
-                _empty(entry.path)
-                os.rmdir(entry.path)
+    """Remove everything in a folder. What lies deeper is lifted up first, so that no path ever grows long."""
+    lifted, prefix = 0, os.urandom(8).hex()
+    while entries := list(os.scandir(folder)):
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
+                continue
+            os.chmod(entry.path, 0o700)
+            for name in os.listdir(entry.path):
+                inner = f"{entry.path}/{name}"
+                if os.path.isdir(inner) and not os.path.islink(inner):
+                    os.chmod(inner, 0o700)  # moving a folder writes into it
+                lifted += 1
+                os.rename(inner, f"{folder}/{prefix}-{lifted}")
+            os.rmdir(entry.path)

@@ -123,7 +123,7 @@ class Server:
         head = json.dumps(_limits_for_server(limits, language, zygote)).encode()
         try:
             wire.send(self._channel, wire.PROGRAM, head + b"\n" + program)
-            kind, payload, _ = self._receive(4 * limits.compile_s)
+            kind, payload, _ = self._receive(8 * limits.compile_s)
         except (wire.Gone, wire.Late) as error:
             self._channel.close()
             raise CompileError(f"compiling did not end ({_ending(zygote.sweep())})") from error
@@ -194,7 +194,7 @@ def _limits_for_server(limits: Limits, language: Language, zygote: Zygote) -> di
         "language": language, "memory_bytes": (limits.memory_mib << 20) * (2 if zygote.kind == "numpy" else 1),
         "output_bytes": _output_bytes(limits), "open_files": limits.open_files, "threads": limits.threads,
         "compile_s": limits.compile_s, "wall_s": limits.wall_s, "cpu_s": math.ceil(limits.time_limit_s),
-        "scratch": bool(limits.scratch_mib), "stack_bytes": _STACK, "highest_fd": 256,
+        "stack_bytes": _STACK, "highest_fd": 256,
     }  # fmt: skip
 
 

@@ -55,9 +55,7 @@ def _close_doors(walls: isolate.Walls, *, allow_exec: bool) -> dict[str, linux.F
         return {}
     linux.install_filter(linux.Filter(seccomp.assemble(seccomp.wall(machine, allow_exec=allow_exec))))
     kinds = {"python": {}, "binary": {"allow_exec": True}, "toolchain": {"toolchain": True}}
-    return {
-        kind: linux.Filter(seccomp.assemble(seccomp.door(machine, **options))) for kind, options in kinds.items()
-    }
+    return {kind: linux.Filter(seccomp.assemble(seccomp.door(machine, **options))) for kind, options in kinds.items()}
 
 
 def _loop(channel: socket.socket, walls: isolate.Walls, filters: dict[str, linux.Filter]) -> None:
@@ -85,7 +83,7 @@ def _start_server(channel: socket.socket, fd: int, walls: isolate.Walls, filters
         if walls.level != "full":
             os.setpgid(0, 0)
         isolate.become_nobody(walls)
-        Server(fd, filters).serve()
+        Server(fd, filters, scratch=bool(walls.scratch_mib)).serve()
     except wire.Gone:
         status = 0
     finally:
