@@ -33,7 +33,7 @@ def curate(
     dedup: Annotated[Literal["exact", "none"], typer.Option(help="Remove problems that are the same.")] = "exact",
     decontaminate: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Benchmark files: problems that share an n-gram with one are dropped."),
+        typer.Option(metavar="FILE|DIR|GLOB", help="Benchmark files; problems that share an n-gram are dropped."),
     ] = None,
     ngram: Annotated[int, typer.Option(min=2, help="Words in a row that make a problem contaminated.")] = 9,
     min_tests: Annotated[int, typer.Option(min=1, help="Drop code problems with fewer tests (the paper: 16).")] = 1,
@@ -53,11 +53,12 @@ def curate(
     """
     from klear_data.curate import CurateOptions, Curation
     from klear_data.decontaminate import Benchmarks, read_benchmark
+    from klear_data.sources.paths import expand_sources
 
-    benchmark_files = split_commas(decontaminate or [])
     benchmarks = None
-    if benchmark_files:
-        benchmarks = Benchmarks((item for path in benchmark_files for item in read_benchmark(path)), n=ngram)
+    if decontaminate:
+        paths = expand_sources(split_commas(decontaminate))
+        benchmarks = Benchmarks((item for path in paths for item in read_benchmark(path)), n=ngram)
     run = StageRun("curate", files)
     curation = Curation(
         CurateOptions(

@@ -38,6 +38,7 @@ class CataloguedSource:
     config: str | None = None
     revision: str | None = None
     columns: dict[str, str] = field(default_factory=dict, hash=False)
+    mixed: bool = False
     defects: str = ""
 
 
@@ -64,8 +65,8 @@ def expand_names(name: str) -> list[CataloguedSource] | None:
     wanted = name.casefold()
     if wanted in by_name:
         return [by_name[wanted]]
-    is_path = name == STDIO or glob.has_magic(name) or "/" in name or Path(name).exists()
-    if not is_path and not Path(name).suffix:
+    is_path = name == STDIO or glob.has_magic(name) or "/" in name or Path(name).exists() or wanted.endswith(_READABLE)
+    if not is_path:
         close = get_close_matches(wanted, by_name, n=1)
         hint = f"did you mean {by_name[close[0]].name}?" if close else "`klear sources` lists the names"
         raise UsageError(f"--sources {name}: no such file and no catalogued source; expected one of them; {hint}")
@@ -96,7 +97,8 @@ def _renamed(row: Record, source: CataloguedSource, where: str) -> Record:
         )
     theirs = {column: ours for ours, column in source.columns.items()}
     renamed: dict[str, Any] = {theirs.get(column, column): value for column, value in row.items()}
-    return {"data_source": source.name, "ability": source.ability, **renamed}
+    ability = {} if source.mixed else {"ability": source.ability}
+    return {"data_source": source.name, **ability, **renamed}
 
 
 def _mirror_rows(folder: Path) -> Iterator[tuple[str, Record]]:
