@@ -169,7 +169,7 @@ def _worth_asking(formula: Formula) -> bool:
 
 
 def _unit_factor(gold: Unit | None, answer: Unit | None) -> Fraction | None:
-    """What the gold value is to be multiplied with to be in the answer's unit; None if they measure different things."""
+    """The factor from the gold's unit to the answer's; None if they measure different things."""
     if gold is None or answer is None or gold.dimension is None or answer.dimension is None:
         return Fraction(1)
     if gold.dimension != answer.dimension:

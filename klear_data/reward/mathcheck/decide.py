@@ -159,7 +159,7 @@ def gold_fault(gold: str, sympy_reads: Callable[[str], bool] | None = None) -> s
     return None
 
 
-class NeedsSympy(Exception):  # noqa: N818 - a question for a worker, not an error
+class NeedsSympy(Exception):
     """Whether a formula can be read is for sympy to say."""
 
 

@@ -27,16 +27,18 @@ class NotReadable(ValueError):
     """The formula is outside the small grammar."""
 
 
-_FUNCTIONS = (
+_FUNCTION_NAMES = (
     "arcsinh arccosh arctanh arcsin arccos arctan arccot asin acos atan sinh cosh tanh coth sech csch sin cos tan cot "
     "sec csc exp ln lg sgn"
-).split()
+)
+_FUNCTIONS = _FUNCTION_NAMES.split()
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot"}
 _ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
-_GREEK_LETTERS = frozenset(
+_GREEK_NAMES = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi "
-    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar".split()
+    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar"
 )
+_GREEK_LETTERS = frozenset(_GREEK_NAMES.split())
 _NUMBER = re.compile(
     r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?|(\d+\.\d*|\.\d+|\d+)(?:[eE]([+-]?\d{1,6})(?![\dA-Za-z{]))?"
 )

@@ -21,11 +21,11 @@ _SYMBOLS = {
     "∜": r"\sqrt[4]", "√": r"\sqrt", "∣": "|", "。": ".", "、": ",", "￥": "¥", "％": "%", "∶": ":", "ϕ": r"\phi ",
     "⇒": r"\to ", "→": r"\to ", "∧": r"\text{ and }", "∨": r"\text{ or }", "𝑖": "i", "𝑒": "e",
 }  # fmt: skip
-_GREEK = dict(zip(
-    "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ",
+_GREEK_NAMES = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi "
-    "chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split(), strict=True,
-))  # fmt: skip
+    "chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
+)
+_GREEK = dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ", _GREEK_NAMES.split(), strict=True))
 _SUPERSCRIPT = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni", strict=True))
 _SUBSCRIPT = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _SUPER_RUN = re.compile("[" + "".join(_SUPERSCRIPT) + "]+")
@@ -40,7 +40,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:tbinom|dbinom)(?![A-Za-z])", r"\\binom"),
         (r"\\(?:left|right|[bB]ig[glrm]?|[bB]igg[lrm]?)(?![A-Za-z])\s*\.", ""),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])", ""),
-        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|normalsize|large|Large|hfill)(?![A-Za-z])", " "),
+        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits)(?![A-Za-z])", " "),
+        (r"\\(?:rm|bf|it|normalsize|large|Large|hfill)(?![A-Za-z])", " "),
         (r"\\(?:leq|leqslant|leqq|le)(?![A-Za-z])", r"\\le "),
         (r"\\(?:geq|geqslant|geqq|ge)(?![A-Za-z])", r"\\ge "),
         (r"\\(?:neq|not\s*=|ne)(?![A-Za-z])", r"\\ne "),
@@ -81,9 +82,8 @@ _STYLE = re.compile(
 )
 _WORDY = re.compile(r"[A-Za-z\u00c0-\u024f\u3400-\u9fff]")
 _OUTER = re.compile(r"(?:\$\$?|\\[()\[\]])")
-_FUNCTION_WORDS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp sqrt max min gcd lcm mod".split()
-)
+_FUNCTION_NAMES = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp sqrt max min gcd lcm mod"
+_FUNCTION_WORDS = frozenset(_FUNCTION_NAMES.split())
 
 
 def _unstyle(match: re.Match[str]) -> str:

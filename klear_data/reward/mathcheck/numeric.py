@@ -191,7 +191,7 @@ class Reach:
 
 def _difference(a: Node, b: Node, point: Mapping[str, float], log_base: int, digits: int) -> tuple[Any, Reach]:
     """|a − b| at a precision, and how far from one the numbers on the way were."""
-    with working_digits(digits) as mp:
+    with working_digits(digits):
         reach = Reach()
         left = evaluate(a, point, log_base, reach)
         right = evaluate(b, point, log_base, reach)

@@ -55,7 +55,7 @@ def preload() -> None:
     from klear_data.reward.mathcheck import decide, symbolic
 
     symbolic.equal("\\sum_{k=1}^{n} k", "\\frac{n(n+1)}{2}")
-    assert latex2sympy2_extended and mpmath and sympy and decide
+    del latex2sympy2_extended, mpmath, sympy, decide
     gc.collect()
     gc.freeze()
 

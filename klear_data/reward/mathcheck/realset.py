@@ -100,8 +100,9 @@ def _group(group: Group) -> NamedTree:
     if group.opening in ("(", "[") and len(group.items) == 2:
         low, high = (_end(item) for item in group.items)
         low_infinite, high_infinite = uses(low, "inf"), uses(high, "inf")
-        return NamedTree(_atom(None if low_infinite else low, group.opening == "[" and not low_infinite,
-                               None if high_infinite else high, group.closing == "]" and not high_infinite))  # fmt: skip
+        low_closed = group.opening == "[" and not low_infinite
+        high_closed = group.closing == "]" and not high_infinite
+        return NamedTree(_atom(None if low_infinite else low, low_closed, None if high_infinite else high, high_closed))
     if group.opening:
         raise NoSet
     parts = [_build(item) for item in group.items]

@@ -51,10 +51,10 @@ def is_name(text: str) -> bool:
     if node[0] == "call" or node[0] == "fn":
         return True
     if node[0] == "abs":
-        return is_name(text.strip("| "))
+        return bool(is_name(text.strip("| ")))
     if node[0] == "mul":
         return bool(re.fullmatch(r"[A-Z]{2,4}|[A-Za-z]\([A-Za-z]\)", text.replace(" ", "")))
-    return node[0] == "sym"
+    return bool(node[0] == "sym")
 
 
 def flipped(relation: Relation) -> Relation:
@@ -108,10 +108,7 @@ def same_name(a: str, b: str) -> bool:
     one, two = compact(a), compact(b)
     if one == two or one.strip("|") == two.strip("|"):
         return True
-    for function, other in ((one, two), (two, one)):
-        if re.fullmatch(r"[fgh]\(\w\)", function) and other == "y":
-            return True
-    return False
+    return any(re.fullmatch(r"[fgh]\(\w\)", f) and other == "y" for f, other in ((one, two), (two, one)))
 
 
 def assignments(shape: Shape) -> list[tuple[str | None, Shape]] | None:

@@ -108,7 +108,8 @@ _SETS = re.compile(
 )
 _PM = re.compile(r"\\(pm|mp)(?![A-Za-z])")
 _MATRIX = re.compile(
-    r"(?P<scale>.*?)\s*\\begin\s*\{(?:[pbB]|small)?(?:matrix|array)\}(?:\s*\{[lcr| ]*\})?(?P<body>.*?)\\end\s*\{(?:[pbB]|small)?(?:matrix|array)\}"
+    r"(?P<scale>.*?)\s*\\begin\s*\{(?:[pbB]|small)?(?:matrix|array)\}(?:\s*\{[lcr| ]*\})?"
+    r"(?P<body>.*?)\\end\s*\{(?:[pbB]|small)?(?:matrix|array)\}"
     r"\s*(?P<turn>\^\s*\{?\s*(?:T|\\top|\\text\{T\})\s*\}?)?",
     re.DOTALL,
 )
@@ -246,13 +247,15 @@ def _spread(text: str) -> Shape | None:
         return None
     tied = "mp" in signs
     choices = [(s,) * len(signs) for s in "+-"] if tied else list(product("+-", repeat=len(signs)))
-    values = []
-    for choice in choices:
-        chosen = iter(choice)
-        flip = {"+": "-", "-": "+"}
-        value = _PM.sub(lambda m, c=chosen: (lambda s: s if m[1] == "pm" else flip[s])(next(c)), text)  # type: ignore[misc]
-        values.append(shape_of(re.sub(r"^\s*\+\s*", "", value)))
+    values = [shape_of(_signed(text, signs, choice).strip().removeprefix("+")) for choice in choices]
     return Group("", tuple(dict.fromkeys(values)), "")
+
+
+def _signed(text: str, signs: list[str], choice: tuple[str, ...]) -> str:
+    """The text with each ± or ∓ replaced: the upper sign of ∓ is the lower one of ±."""
+    upper = {"pm": {"+": "+", "-": "-"}, "mp": {"+": "-", "-": "+"}}
+    chosen = iter([upper[sign][side] for sign, side in zip(signs, choice, strict=True)])
+    return _PM.sub(lambda _: next(chosen), text)
 
 
 def _matrix(text: str) -> Shape | None:
@@ -328,9 +331,9 @@ def _formula(text: str) -> Formula | Words:
     spelled = number_word(words)
     if spelled is not None:
         return Formula(text, ("num", spelled), unit)
-    value = plain_number(body)
-    if value is not None:
-        return Formula(body, ("num", value), unit, percent, degree)
+    number = plain_number(body)
+    if number is not None:
+        return Formula(body, ("num", number), unit, percent, degree)
     if words and not percent:
         return Words(as_words(text) or words)
     try:

@@ -67,8 +67,10 @@ _BARE_TAIL = re.compile(
     r"(?<=[\d})\]%°\s])(?:(?<=[\d}])|\s)\s*([A-Za-z\u3400-\u9fff¢][A-Za-z\u3400-\u9fff./ ]*)(\^\s*\{?\s*-?\d\s*\}?)?$"
 )
 _MAX_UNIT_CHARS = 40
-_HEDGES = frozenset("or more less at least most about not than approximately roughly nearly almost between".split())
-_NO_UNIT = frozenset("or and to is are the of pi sqrt sin cos tan ln log if for where when mod base with e i".split())
+_HEDGE_WORDS = "or more less at least most about not than approximately roughly nearly almost between"
+_HEDGES = frozenset(_HEDGE_WORDS.split())
+_NO_UNIT_WORDS = "or and to is are the of pi sqrt sin cos tan ln log if for where when mod base with e i"
+_NO_UNIT = frozenset(_NO_UNIT_WORDS.split())
 _MATH_LETTERS = re.compile(r"[A-Za-z]")
 
 

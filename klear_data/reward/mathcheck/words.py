@@ -10,13 +10,14 @@ from functools import lru_cache
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _MATHS = re.compile(r"[=<>^_\\+*/|{}\[\]%°!]")
 _WORD = re.compile(r"[A-Za-zÀ-ɏ]{2,}|[\u3400-\u9fff]+")
-_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc ln log lg exp sqrt pi inf arcsin arccos arctan max min gcd lcm mod oo".split()
-)
+_FUNCTION_NAMES = "sin cos tan cot sec csc ln log lg exp sqrt pi inf arcsin arccos arctan max min gcd lcm mod oo"
+_FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _VARIABLES = frozenset("abcxyz")
 
-_SYNONYMS = {"是": "yes", "否": "no", "不是": "no", "对": "true", "错": "false", "正确": "true", "错误": "false", "真": "true",
-             "假": "false", "无解": "no solution", "偶数": "even", "奇数": "odd", "yeah": "yes", "none exist": "no solution"}  # fmt: skip
+_SYNONYMS = {
+    "是": "yes", "否": "no", "不是": "no", "对": "true", "错": "false", "正确": "true", "错误": "false",
+    "真": "true", "假": "false", "无解": "no solution", "偶数": "even", "奇数": "odd",
+}  # fmt: skip
 NO_SOLUTION = frozenset(
     ["no solution", "no solutions", "empty set", "empty", "no real solution", "no real solutions", "does not exist",
      "no such number", "none", "null set", "空集", "no solution exists", "no solutions exist"]
@@ -52,11 +53,13 @@ def _is_word(token: str) -> bool:
     return len(token) >= 3 and token.lower() not in _FUNCTIONS and not set(token) <= _VARIABLES
 
 
-_UNITS = (
+_UNIT_NAMES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
-).split()
-_TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
+)
+_TENS_NAMES = "twenty thirty forty fifty sixty seventy eighty ninety"
+_UNITS = _UNIT_NAMES.split()
+_TENS = dict(zip(_TENS_NAMES.split(), range(20, 100, 10), strict=True))
 _CHINESE = dict(zip("零一二三四五六七八九十", range(11), strict=True))
 
 

@@ -113,8 +113,8 @@ def test_a_gold_that_cannot_be_read_is_named_and_never_a_reward(gold):
 
 @pytest.mark.parametrize(
     "gold",
-    ["5", "\\frac{1}{2}", "(1,2)", "x>3", "\\text{Monday}", "\\text{(C)}", "1, 2, \\ldots, n", "\\pm 2", "204_5", "4:30",
-     "\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\sum_{k=1}^{n} a_k", "[1,2]", "无解", "\\$5.50", "9^{9^9}"],
+    ["5", "\\frac{1}{2}", "(1,2)", "x>3", "\\text{Monday}", "\\text{(C)}", "1, 2, \\ldots, n", "\\pm 2", "204_5",
+     "4:30",     "\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\sum_{k=1}^{n} a_k", "[1,2]", "无解", "\\$5.50", "9^{9^9}"],
 )  # fmt: skip
 def test_a_gold_that_can_be_read_has_no_problem(gold):
     assert gold_problem(gold) is None

@@ -237,7 +237,8 @@ def test_importing_the_reward_loads_no_parser():
         import sys
         from klear_data.reward.math import verify_answer
         verify_answer("5", "5.0"), verify_answer("1,2", "2,1")
-        print([name for name in ("sympy", "mpmath", "latex2sympy2_extended", "math_verify", "antlr4") if name in sys.modules])
+        heavy = ("sympy", "mpmath", "latex2sympy2_extended", "math_verify", "antlr4")
+        print([name for name in heavy if name in sys.modules])
     """)
     assert done.stdout.strip() == "[]"
 
