@@ -34,7 +34,7 @@ def group_advantages(
     True
     """
     scored = [reward for reward in rewards if reward is not None]
-    if len(scored) < 2 or max(scored) - min(scored) < EPSILON:
+    if not scored or max(scored) - min(scored) < EPSILON:
         return None
     mean = statistics.fmean(scored)
     spread = statistics.stdev(scored) + EPSILON if scale == "std" else 1.0

@@ -81,6 +81,13 @@ def test_appended_rollouts_are_those_a_larger_n_would_have_given(loaded: tuple[A
         assert part.completions == whole.completions[3:]
 
 
+def test_growing_the_cache_and_drawing_in_blocks_change_nothing(loaded: tuple[Any, Any], monkeypatch) -> None:
+    params = SamplingParams(n=3, top_p=1.0, max_tokens=40, seed=2)
+    whole = tokens(run(loaded, params))
+    monkeypatch.setattr("klear_data.generate.decode.DRAWS_AHEAD", 3)
+    assert tokens(run(loaded, params)) == whole
+
+
 def test_log_probabilities_are_the_model_s_own(loaded: tuple[Any, Any]) -> None:
     model, _ = loaded
     for temperature in (1.0, 0.5):

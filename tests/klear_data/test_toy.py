@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from klear_data.text import words
 from klear_data.toy import Planted, ToyFiles, write_toy
 
 
@@ -70,6 +71,20 @@ def test_the_teacher_is_right_in_most_cases_but_not_all(toy: ToyFiles) -> None:
     ]
     for right in (boxed, passed):
         assert 0.55 < sum(right) / len(right) < 0.85
+
+
+def test_no_raw_problem_but_a_leak_shares_a_word_run_with_a_held_out_one(toy: ToyFiles) -> None:
+    for ability in ("math", "code"):
+        heldout = [problem["problem"] for problem in lines(toy.heldout[ability])[0]]
+        known = {run for text in heldout for run in word_runs(text)}
+        clean = [problem["problem"] for problem in lines(toy.raw[ability])[0] if problem["problem"] not in heldout]
+        assert not [text for text in clean if known & set(word_runs(text))]
+
+
+def word_runs(text: str) -> list[tuple[str, ...]]:
+    found = words(text)
+    assert len(found) >= 9, "shorter ones could never match"
+    return [tuple(found[at : at + 9]) for at in range(len(found) - 8)]
 
 
 def test_a_math_answer_is_the_sum_its_problem_asks_for(toy: ToyFiles) -> None:

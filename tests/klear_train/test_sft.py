@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from klear_data.errors import RecordError, UsageError
 from klear_train.chat import examples_of
-from klear_train.checkpoint import checkpoints
+from klear_train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from klear_train.config import load_config
 from klear_train.metrics import LiveLine
 from klear_train.model import load_for_training, target_logprobs
@@ -18,6 +18,7 @@ from klear_train.optim import TrainingStopped
 from klear_train.packing import collate, pack
 from klear_train.settings import ModelSection, SFTConfig
 from klear_train.sft import epoch_steps, run_sft, tokenise
+from klear_train.tiny import make_tiny_model
 
 QUESTION = {"role": "user", "content": "?"}
 
@@ -67,13 +68,14 @@ def test_loss_falls_and_the_final_folder_loads_in_transformers(tiny_model, toy_r
 def test_packed_sequences_have_the_log_probabilities_they_have_alone(tiny_model, toy_rows) -> None:
     model, tokenizer = load_for_training(ModelSection(path=str(tiny_model)))
     examples = [example for row in records(toy_rows[:6]) for example in examples_of(tokenizer, row["messages"])]
+    temperature = 0.7
     with torch.no_grad():
         rows = pack([len(example.tokens) for example in examples], 250)
         assert max(map(len, rows)) > 1
         batch = collate(examples, rows, length=250, pad_id=0)
-        packed_SL = batch.rows_SL(target_logprobs(model, batch)[0])
+        packed_SL = batch.rows_SL(target_logprobs(model, batch, temperature=temperature)[0])
         for at, example in enumerate(examples):
-            logits_TV = model(torch.tensor([example.tokens])).logits[0].log_softmax(-1)
+            logits_TV = (model(torch.tensor([example.tokens])).logits[0] / temperature).log_softmax(-1)
             alone = [float(logits_TV[t - 1, example.tokens[t]]) for t, flag in enumerate(example.trained) if flag]
             torch.testing.assert_close(packed_SL[at, : len(alone)], torch.tensor(alone), rtol=1e-4, atol=1e-5)
 
@@ -140,6 +142,35 @@ def test_a_folder_with_a_run_in_it_is_not_overwritten(tiny_model, toy_rows, tmp_
     run_sft(config(tiny_model, "max_steps=1"), records(toy_rows), out_dir=tmp_path / "run", quiet=True)
     with pytest.raises(UsageError, match="holds a run already"):
         run_sft(config(tiny_model, "max_steps=1"), records(toy_rows), out_dir=tmp_path / "run", quiet=True)
+
+
+def test_a_checkpoint_brings_back_torch_s_random_numbers(tiny_model, tmp_path: Path) -> None:
+    model, _ = load_for_training(ModelSection(path=str(tiny_model)))
+    optimizer = torch.optim.AdamW(model.parameters())
+    saved = save_checkpoint(
+        tmp_path, step=3, model=model, optimizer=optimizer, position={"a": 1}, keep_last=1
+    )  # fmt: skip
+    drawn = torch.rand(4)
+    assert load_checkpoint(saved, model=model, optimizer=optimizer) == (3, {"a": 1})
+    assert torch.equal(torch.rand(4), drawn)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tiny_model, tmp_path: Path) -> None:
+    model, _ = load_for_training(ModelSection(path=str(tiny_model)))
+    optimizer = torch.optim.AdamW(model.parameters())
+    saved = save_checkpoint(tmp_path, step=3, model=model, optimizer=optimizer, position={}, keep_last=1)
+    wider = make_tiny_model(tmp_path / "wider", hidden_size=64, num_layers=2, num_heads=2)
+    other, _ = load_for_training(ModelSection(path=str(wider)))
+    with pytest.raises(UsageError, match="the checkpoint is of another model"):
+        load_checkpoint(saved, model=other, optimizer=torch.optim.AdamW(other.parameters()))
+
+
+def test_only_the_last_checkpoints_are_kept(tiny_model, tmp_path: Path) -> None:
+    model, _ = load_for_training(ModelSection(path=str(tiny_model)))
+    optimizer = torch.optim.AdamW(model.parameters())
+    for step in (9, 10, 11):
+        save_checkpoint(tmp_path, step=step, model=model, optimizer=optimizer, position={}, keep_last=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_000010", "step_000011"]
 
 
 def test_a_half_written_checkpoint_is_not_taken_for_one(tmp_path: Path) -> None:
