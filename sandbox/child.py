@@ -21,6 +21,7 @@ from sandbox import plain, prelude
 
 RESULT_FD = 3
 FILE_NAME = "<solution>"
+_OFFERED = {**builtins.__dict__, **prelude.NAMES}
 
 
 def run_program(code: types.CodeType) -> int:
@@ -63,7 +64,7 @@ def run_with_files(code: types.CodeType, request: bytes) -> int:
 def load_solution(code: types.CodeType) -> dict[str, Any]:
     """Execute a function-style solution in a module of its own, LeetCode's usual names at hand."""
     module = new_module("solution")
-    module.__dict__.update(prelude.NAMES)
+    module.__dict__["__builtins__"] = _OFFERED  # beside the built-ins: what is tested must be the solution's own
     exec(code, module.__dict__)
     return module.__dict__
 

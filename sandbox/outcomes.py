@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from sandbox.types import Limits, SandboxError, Verdict
 from sandbox.worker import Outcome
 
@@ -18,9 +16,7 @@ def how_it_ended(outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
     """
     if not outcome.ready:
         raise SandboxError(f"a test's process could not be set up (exit code {outcome.exit_code})")
-    if outcome.cpu_s > limits.time_limit_s or (
-        outcome.signal in (9, 24) and outcome.cpu_s > 0.9 * math.ceil(limits.time_limit_s)
-    ):
+    if outcome.hit_cpu or outcome.cpu_s > limits.time_limit_s or outcome.signal == 24:
         return "TL", f"{outcome.cpu_s:.2f} s of CPU time"
     if outcome.hit_wall:
         return "TL", f"no end after {limits.wall_s:g} s on the clock"

@@ -19,7 +19,7 @@ SERVE, SWEEP, READY, SWEPT = b"S", b"K", b"y", b"k"
 
 #: What a server reports of a test: flags, exit code, signal, CPU µs, wall µs, peak KiB, sizes of two outputs.
 REPORT = struct.Struct("<BiiQQQQQ")
-WAS_READY, HIT_WALL = 1, 2
+WAS_READY, HIT_WALL, HIT_CPU = 1, 2, 4
 
 
 class Gone(ConnectionError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 import subprocess
@@ -35,6 +34,7 @@ class Outcome:
 
     ready: bool
     hit_wall: bool
+    hit_cpu: bool
     exit_code: int
     signal: int
     cpu_s: float
@@ -157,7 +157,8 @@ class Server:
         size = wire.REPORT.size
         flags, code, number, cpu, wall, peak, printed, returned = wire.REPORT.unpack(payload[:size])
         return Outcome(
-            ready=bool(flags & wire.WAS_READY), hit_wall=bool(flags & wire.HIT_WALL), exit_code=code,
+            ready=bool(flags & wire.WAS_READY),
+            hit_wall=bool(flags & wire.HIT_WALL), hit_cpu=bool(flags & wire.HIT_CPU), exit_code=code,
             signal=number, cpu_s=cpu / 1e6, wall_s=wall / 1e6, peak_mib=peak / 1024,
             output=payload[size : size + printed], result=payload[size + printed : size + printed + returned],
         )  # fmt: skip
@@ -193,7 +194,7 @@ def _limits_for_server(limits: Limits, language: Language, zygote: Zygote) -> di
     return {
         "language": language, "memory_bytes": (limits.memory_mib << 20) * (2 if zygote.kind == "numpy" else 1),
         "output_bytes": _output_bytes(limits), "open_files": limits.open_files, "threads": limits.threads,
-        "compile_s": limits.compile_s, "wall_s": limits.wall_s, "cpu_s": math.ceil(limits.time_limit_s),
+        "compile_s": limits.compile_s, "wall_s": limits.wall_s, "cpu_s": limits.time_limit_s,
         "stack_bytes": _STACK, "highest_fd": 256,
     }  # fmt: skip
 
