@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import TypeAlias
 
-from klear_data.reward.mathcheck.expression import Node, uses
 from klear_data.reward.mathcheck.normalise import compact
 from klear_data.reward.mathcheck.numerals import Clock, Numeral, decimal_comma, same_time
-from klear_data.reward.mathcheck.numeric import judge, same
+from klear_data.reward.mathcheck.numeric import same
 from klear_data.reward.mathcheck.realset import real_set, same_set
 from klear_data.reward.mathcheck.relation import (
     assignments,
@@ -32,10 +30,7 @@ from klear_data.reward.mathcheck.shape import (
     Words,
     shape_of,
 )
-from klear_data.reward.mathcheck.units import Unit
-
-Deep: TypeAlias = Callable[[str, str], bool | None]
-_ANGLES = frozenset({"angle"})
+from klear_data.reward.mathcheck.values import Deep, all_of, same_ratio, same_value
 
 
 def equal(gold: Shape, answer: Shape, deep: Deep | None = None) -> bool | None:
@@ -48,7 +43,7 @@ def equal(gold: Shape, answer: Shape, deep: Deep | None = None) -> bool | None:
     if gold == answer and not isinstance(gold, Formula):
         return True
     if isinstance(gold, Formula) and isinstance(answer, Formula):
-        return _formulas(gold, answer, deep)
+        return same_value(gold, answer, deep)
     if isinstance(gold, Matrix) or isinstance(answer, Matrix):
         return _matrices(gold, answer, deep)
     if isinstance(gold, (Clock, Ratio)) or isinstance(answer, (Clock, Ratio)):
@@ -72,18 +67,6 @@ def equal(gold: Shape, answer: Shape, deep: Deep | None = None) -> bool | None:
     return False
 
 
-def _all_of(verdicts: Sequence[bool | None]) -> bool | None:
-    if any(v is False for v in verdicts):
-        return False
-    return None if any(v is None for v in verdicts) else True
-
-
-def _any_of(verdicts: Sequence[bool | None]) -> bool | None:
-    if any(verdicts):
-        return True
-    return None if any(v is None for v in verdicts) else False
-
-
 def _in_order(gold: Sequence[Shape], answer: Sequence[Shape], deep: Deep | None) -> bool | None:
     if len(gold) != len(answer):
         return False
@@ -92,7 +75,7 @@ def _in_order(gold: Sequence[Shape], answer: Sequence[Shape], deep: Deep | None)
         verdicts.append(equal(g, a, deep))
         if verdicts[-1] is False:
             return False
-    return _all_of(verdicts)
+    return all_of(verdicts)
 
 
 def _matched(gold: Sequence[Shape], answer: Sequence[Shape], deep: Deep | None) -> bool | None:
@@ -116,76 +99,6 @@ def _matched(gold: Sequence[Shape], answer: Sequence[Shape], deep: Deep | None) 
     return None if unsure else True
 
 
-# --- values ---------------------------------------------------------------------------------------
-
-
-def _formulas(gold: Formula, answer: Formula, deep: Deep | None) -> bool | None:
-    if gold == answer and (gold.node is None or gold.node[0] != "num"):
-        return True
-    factor = _unit_factor(gold.unit, answer.unit)
-    if factor is None:
-        return False
-    if gold.node is None or answer.node is None:
-        if compact(gold.text) == compact(answer.text) and gold.percent == answer.percent:
-            return True
-        return _ask(gold, answer, deep)
-    left = gold.node if factor == 1 else ("mul", gold.node, ("num", factor))
-    if gold.degree != answer.degree:
-        return _degrees(gold, answer)
-    hundred: Node = ("num", Fraction(100))
-    if gold.percent == answer.percent:
-        return _value(left, answer.node, gold, answer, deep)
-    if gold.percent:
-        return _any_of([same(left, answer.node), same(("div", left, hundred), answer.node)])
-    return _any_of([same(left, answer.node), same(left, ("div", answer.node, hundred))])
-
-
-def _value(left: Node, right: Node, gold: Formula, answer: Formula, deep: Deep | None) -> bool | None:
-    thorough = deep is not None
-    verdict = judge(left, right, thorough=thorough)
-    if verdict:
-        return True
-    open_log = uses(left, "log") or uses(right, "log")
-    if open_log and not (uses(left, "ln") or uses(right, "ln")):
-        verdict = _any_of([verdict, same(left, right, thorough=thorough, log_base=10)])
-    return verdict if verdict is not None else _ask(gold, answer, deep)
-
-
-def _ask(gold: Formula, answer: Formula, deep: Deep | None) -> bool | None:
-    if not _worth_asking(gold) or not _worth_asking(answer):
-        return False
-    return None if deep is None else deep(gold.text, answer.text)
-
-
-_SYMPY_WORDS = (
-    "\\sum", "\\int", "\\iint", "\\oint", "\\prod", "\\lim", "\\det", "\\gcd", "\\lcm", "\\max", "\\min", "\\begin",
-    "\\partial", "\\bmod", "\\overline", "\\vec", "\\hat", "\\frac{d", "\\nabla", "\\cdot \\vec", "\\Re", "\\Im",
-)  # fmt: skip
-
-
-def _worth_asking(formula: Formula) -> bool:
-    """A formula that was refused for what it says, not for what sympy reads and klear does not, is no value."""
-    return formula.node is not None or any(word in formula.text for word in _SYMPY_WORDS)
-
-
-def _unit_factor(gold: Unit | None, answer: Unit | None) -> Fraction | None:
-    """The factor from the gold's unit to the answer's; None if they measure different things."""
-    if gold is None or answer is None or gold.dimension is None or answer.dimension is None:
-        return Fraction(1)
-    if gold.dimension != answer.dimension:
-        return None
-    return gold.factor / answer.factor
-
-
-def _degrees(gold: Formula, answer: Formula) -> bool | None:
-    marked, bare = (gold, answer) if gold.degree else (answer, gold)
-    assert marked.node is not None
-    assert bare.node is not None
-    if uses(bare.node, "pi") or (bare.unit and bare.unit.name.startswith("rad")):
-        return same(("deg", marked.node), bare.node)
-    return same(marked.node, bare.node)
-
-
 def _numerals(gold: Shape, answer: Shape) -> bool:
     if isinstance(gold, Numeral) and isinstance(answer, Numeral):
         return gold == answer
@@ -206,34 +119,14 @@ def _clocks_and_ratios(gold: Shape, answer: Shape, deep: Deep | None) -> bool | 
     if isinstance(gold, Clock) and not gold.half and isinstance(answer, (Ratio, Clock)):
         return False
     if isinstance(gold, Ratio) and isinstance(answer, (Clock, Formula, Ratio)):
-        return _ratios(gold, answer)
+        return same_ratio(gold, answer)
     if isinstance(answer, Ratio) and isinstance(gold, Formula):
-        return _ratios(answer, gold)
+        return same_ratio(answer, gold)
     if isinstance(answer, Clock) and isinstance(gold, Formula) and not answer.half and answer.minute:
         return same(("num", Fraction(answer.hour, answer.minute)), gold.node) if gold.node else False
     if isinstance(gold, Clock) and isinstance(answer, Formula) and not gold.half and gold.minute:
         return same(("num", Fraction(gold.hour, gold.minute)), answer.node) if answer.node else False
     return False
-
-
-def _ratios(ratio: Ratio, other: Shape) -> bool | None:
-    first = _nodes(ratio.parts)
-    if isinstance(other, Clock):
-        second: list[Node] | None = [("num", Fraction(other.hour)), ("num", Fraction(other.minute))]
-    elif isinstance(other, Ratio):
-        second = _nodes(other.parts)
-    else:
-        node = other.node if isinstance(other, Formula) else None
-        second = None if node is None or len(ratio.parts) != 2 else [node, ("num", Fraction(1))]
-    if first is None or second is None or len(first) != len(second):
-        return False
-    pairs = zip(first[1:], second[1:], strict=True)
-    return _all_of([same(("mul", first[0], b), ("mul", a, second[0])) for a, b in pairs])
-
-
-def _nodes(parts: Sequence[Shape]) -> list[Node] | None:
-    nodes = [part.node for part in parts if isinstance(part, Formula) and part.node is not None]
-    return nodes if len(nodes) == len(parts) else None
 
 
 # --- collections ----------------------------------------------------------------------------------
@@ -250,7 +143,7 @@ def _matrices(gold: Shape, answer: Shape, deep: Deep | None) -> bool | None:
         return _in_order(vectors[0] or (), vectors[1] or (), deep)
     if len(rows[0]) != len(rows[1]):
         return False
-    return _all_of([_in_order(g, a, deep) for g, a in zip(rows[0], rows[1], strict=True)])
+    return all_of([_in_order(g, a, deep) for g, a in zip(rows[0], rows[1], strict=True)])
 
 
 def _rows(shape: Shape) -> tuple[tuple[Shape, ...], ...] | None:
@@ -347,7 +240,7 @@ def _by_name(
         if other is None:
             return False
         verdicts.append(equal(value, other, deep))
-    return _all_of(verdicts)
+    return all_of(verdicts)
 
 
 # --- sets and relations ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from klear_data.reward.mathcheck.compare import Deep, equal
+from klear_data.reward.mathcheck.compare import equal
 from klear_data.reward.mathcheck.extract import boxed_answer
 from klear_data.reward.mathcheck.normalise import compact, normalise
 from klear_data.reward.mathcheck.numerals import plain_number
@@ -16,6 +16,7 @@ from klear_data.reward.mathcheck.numeric import TooBig, has_value
 from klear_data.reward.mathcheck.relation import is_name
 from klear_data.reward.mathcheck.shape import Combined, Formula, Group, Matrix, Ratio, Relation, Shape, shape_of
 from klear_data.reward.mathcheck.split import balanced, nesting
+from klear_data.reward.mathcheck.values import Deep
 from klear_data.reward.mathcheck.words import Choice, choice, several_choices
 
 MAX_ANSWER_CHARS = 10_000
@@ -116,7 +117,7 @@ def _choices(gold: str, answer: str, deep: Deep | None) -> Decision | None:
         if inner is None or inner.equal:
             return inner
     several, given = several_choices(gold), several_choices(answer)
-    if several and given and (gold.replace(" ", "").isalpha() is False or list(gold) == sorted(gold)):
+    if several and given and (len(several) == 2 or not (gold.isalpha() and answer.isalpha())):
         return Decision(several == given, "choice")
     return None
 

@@ -38,7 +38,7 @@ def tree(text: str) -> Node | None:
 
 def is_name(text: str) -> bool:
     """Whether a side only names the quantity: ``x``, ``a_n``, ``f(x)``, ``\\angle ABC``, ``|AB|``, ``(x, y)``."""
-    text = text.strip()
+    text = re.sub(r"^([A-Za-z])\s*\^\s*\{-1\}\s*(?=\()", r"\1", text.strip())
     if _SEGMENTS.fullmatch(text):
         return True
     if plain_number(text) is not None or not _NAME.fullmatch(text.strip("()") if text.startswith("(") else text):

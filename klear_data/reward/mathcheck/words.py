@@ -20,7 +20,7 @@ _SYNONYMS = {
 }  # fmt: skip
 NO_SOLUTION = frozenset(
     ["no solution", "no solutions", "empty set", "empty", "no real solution", "no real solutions", "does not exist",
-     "no such number", "none", "null set", "空集", "no solution exists", "no solutions exist"]
+     "no such number", "none", "null set", "dne", "空集", "no solution exists", "no solutions exist"]
 )  # fmt: skip
 REALS = frozenset(["all real numbers", "all reals", "real numbers", "any real number", "all real", "全体实数", "实数"])
 
