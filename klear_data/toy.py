@@ -116,11 +116,11 @@ def _take(problems: Iterator[Problem], count: int, *, avoid: set[tuple[str, ...]
     return kept
 
 
-LETTERS = "abcdefg"
+LETTERS = "abcdef"
 
 
 def _math_problem(rng: random.Random, hasty: float) -> Problem:
-    digits = [rng.randint(1, 9) for _ in range(rng.randint(4, 7))]
+    digits = [rng.randint(1, 9) for _ in range(rng.randint(3, 6))]
     totals = [sum(digits[: i + 1]) for i in range(len(digits))]
     boxes = " ".join(f"{letter}{digit}" for letter, digit in zip(LETTERS, digits, strict=False))
     if rng.random() < hasty:
@@ -132,7 +132,7 @@ def _math_problem(rng: random.Random, hasty: float) -> Problem:
         )
         response = f"<think>{running}</think>\\boxed{{{totals[-1]}}}"
     return {
-        "problem": f"Boxes {boxes}: how many in all?",
+        "problem": f"Boxes {boxes}: how many balls in all?",
         "answer": str(totals[-1]),
         "response": response,
         "ability": "math",

@@ -6,7 +6,6 @@ Nothing is downloaded. The folder is an ordinary Hugging Face one (``AutoTokeniz
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 END, PAD = "<|end|>", "<|pad|>"
+ROPE_THETA = 500.0
 ROLES = ("system", "user", "assistant")
 
 # One token a role and one for the end of a turn: a byte-level model pays for every character of a
@@ -84,6 +84,8 @@ def make_tiny_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
+        # A context of hundreds of tokens, not of thousands: higher frequencies tell neighbours apart sooner.
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         initializer_range=hidden_size**-0.5 / 2,
     )
     with torch.random.fork_rng():
@@ -93,7 +95,4 @@ def make_tiny_model(
     path.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
-    (path / "klear_tiny.json").write_text(
-        json.dumps({"seed": seed, "parameters": sum(p.numel() for p in model.parameters())}) + "\n"
-    )
     return path
