@@ -230,7 +230,7 @@ class MathRewarder:
         if isinstance(reply, Fate):
             return f"reading it took more than the {reply.kind} limit"
         failure = reply.get("failure")
-        return failure if failure else reply["reason"]
+        return str(failure) if failure else reply["reason"]
 
     def _workers(self) -> Pool:
         """The pool of this process: a fork of the caller must not talk to its parent's workers."""

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from klear_data.reward.math import MathRewarder, gold_problem, verify_answer, verify_response
+from klear_data.reward.mathcheck.decide import gold_forms
 from klear_data.reward.mathcheck.extract import boxed_answer, final_answer
 
 THINK = "<think>let me see \\boxed{99}</think>\n"
@@ -127,6 +128,8 @@ def test_a_json_list_of_strings_is_a_list_of_accepted_forms():
 
 
 def test_a_mathematical_list_is_no_list_of_forms():
+    mixed = '["1", 2, "3"]'
+    assert gold_forms(mixed) == (mixed,)
     assert verify_answer("[1,2]", "1").verdict == "WA"
     assert verify_answer("[1,2]", "1 \\le x \\le 2").verdict == "AC"
 

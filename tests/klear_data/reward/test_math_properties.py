@@ -50,7 +50,7 @@ REWRITINGS = [
     lambda t: t.replace("+", " + ").replace("=", " = "),
     lambda t: t.replace("(", "\\left(").replace(")", "\\right)") if t.count("(") == t.count(")") else t,
     lambda t: t.translate(str.maketrans("0123456789", "０１２３４５６７８９")),
-    lambda t: t.replace(", ", " ,\\, "),
+    lambda t: t.replace(", ", " ,\\;"),
 ]
 
 
