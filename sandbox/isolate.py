@@ -1,6 +1,6 @@
 """Building the walls: namespaces, a private read-only root, an unprivileged user, Landlock.
 
-Three processes: the *keeper* stays outside and dies with the host; the *builder* enters new namespaces;
+Three processes: the *keeper* stays outside; the *builder* enters new namespaces;
 its child, pid 1 of the new process namespace, builds the root and becomes the zygote. When any of them
 ends, the kernel ends everything below.
 """
@@ -46,7 +46,6 @@ def enter(walls: Walls) -> None:
         OSError: the kernel refuses one of the layers.
     """
     if walls.level != "full":
-        linux.die_with_parent()
         return
     was_root = os.geteuid() == 0
     gate_read, gate_write = os.pipe()
@@ -78,8 +77,11 @@ def enter(walls: Walls) -> None:
 
 
 def _keep(builder: int, *, was_root: bool, entered: int, gate: int) -> None:
-    """The keeper: write the builder's user mapping, then wait for the end. Does not return."""
-    linux.die_with_parent()
+    """The keeper: write the builder's user mapping, then wait for the end. Does not return.
+
+    It does not ask to die with its parent: the kernel means the thread that started it, which may end before
+    the host does. The end of the host is the end of the channel, and so of the zygote.
+    """
     if os.read(entered, 1) == b"u":
         uid, gid = os.geteuid(), os.getegid()
         if was_root:

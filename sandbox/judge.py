@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
+import re
 import time
 from collections.abc import Callable
 
@@ -59,7 +61,7 @@ def judge_program(
     started = time.monotonic()
     limits = limits_for(suite, limits, language)
     try:
-        source = program.encode()
+        source = whole_program(program, suite).encode()
         if len(source) > _LARGEST_PROGRAM:
             raise CompileError(f"a program of {len(source) >> 20} MiB; at most {_LARGEST_PROGRAM >> 20} are read")
         server = Server(zygote, source, language=language, limits=limits)
@@ -72,6 +74,24 @@ def judge_program(
         server.close()
         zygote.sweep()
     return judgement_of(cases, wall_s=time.monotonic() - started)
+
+
+def whole_program(program: str, suite: TestSuite) -> str:
+    """The program with the problem's prompt before it, where it has one.
+
+    A program that defines the function itself gets the prompt for its helpers and imports (if it is complete
+    Python); any other is taken as the continuation of the prompt, as HumanEval means it.
+    """
+    if not suite.prompt:
+        return program
+    name = re.escape(suite.entry_point or "")
+    if not re.search(rf"^(async )?(def|class) {name}\b", program, re.MULTILINE):
+        return suite.prompt + program
+    try:
+        ast.parse(suite.prompt)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return program
+    return f"{suite.prompt}\n{program}"
 
 
 def run_test(server: Server, test: Test) -> CaseResult:

@@ -11,5 +11,5 @@ from sandbox import JudgePool, Limits
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[JudgePool]:
-    with JudgePool(jobs=2, limits=Limits(time_limit_s=1, wall_limit_s=3)) as opened:
+    with JudgePool(jobs=2, limits=Limits(time_limit_s=0.5, wall_limit_s=2)) as opened:
         yield opened

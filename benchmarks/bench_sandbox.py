@@ -1,0 +1,140 @@
+"""CPU cost of judging one program on 16 stdin tests: klear's sandbox against its peers and the fork floor.
+
+    python benchmarks/bench_sandbox.py [--repeats 5] [--livecodebench GIT_DIR_OR_CHECKOUT]
+
+Prints one JSON object. CPU seconds of this process and of all its descendants, by ``getrusage``; peers that
+are not installed are left out. The rounds of all contestants are interleaved, since machines are shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from sandbox import JudgePool, Limits, parse_tests
+from sandbox.layout import COMMON_MODULES, interpreter
+
+TESTS = 16
+PROGRAM = "n = int(input())\nvalues = list(map(int, input().split()))\nprint(sum(values[:n]))\n"
+INPUTS = [f"5\n{' '.join(str(i * j) for j in range(5))}\n" for i in range(TESTS)]
+OUTPUTS = [f"{10 * i}\n" for i in range(TESTS)]
+
+_FLOOR = """
+import gc, importlib, os, sys
+for name in sys.argv[2:]: importlib.import_module(name)
+gc.collect(); gc.freeze()
+for _ in range(int(sys.argv[1])):
+    pid = os.fork()
+    if pid == 0: os._exit(0)
+    os.waitpid(pid, 0)
+"""
+_LIVECODEBENCH = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from lcb_runner.evaluation.testing_util import run_test
+data = json.load(sys.stdin)
+sample = {"input_output": json.dumps({"inputs": data["inputs"], "outputs": data["outputs"]})}
+results, _ = run_test(sample, test=data["program"], debug=False, timeout=6)
+assert all(r is True for r in results) and len(results) == len(data["inputs"]), results
+"""
+
+
+def cpu_s() -> float:
+    """CPU seconds so far of this process and of the descendants that have been waited for."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def each_test(command: list[str]) -> Callable[[], None]:
+    """A contestant that starts one process a test."""
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "solution.py")
+            path.write_text(PROGRAM)
+            for given, expected in zip(INPUTS, OUTPUTS, strict=True):
+                done = subprocess.run([*command, str(path)], input=given, capture_output=True, text=True, timeout=60)
+                assert done.stdout == expected, (command, done)
+
+    return run
+
+
+def klear(programs: int) -> Callable[[], None]:
+    """Judge different programs of the same cost on a pool that is started and ended within the measurement."""
+    suite = parse_tests({"inputs": INPUTS, "outputs": OUTPUTS})
+
+    def run() -> None:
+        with JudgePool(limits=Limits()) as pool:
+            for number in range(programs):
+                assert pool.judge(PROGRAM + f"# {number}\n", suite).verdict == "AC"
+
+    return run
+
+
+def floor(forks: int) -> Callable[[], None]:
+    """Fork and wait, in a bare interpreter with the modules that klear's zygote has loaded."""
+    command = [interpreter(), "-I", "-S", "-c", _FLOOR, str(forks), *COMMON_MODULES, "ctypes", "json", "socket"]
+    return lambda: subprocess.run(command, check=True) and None
+
+
+def livecodebench(folder: str) -> Callable[[], None]:
+    """LiveCodeBench's ``run_test`` in a process of its own, as its evaluation starts one a problem."""
+    data = json.dumps({"inputs": INPUTS, "outputs": OUTPUTS, "program": PROGRAM})
+    command = [sys.executable, "-c", _LIVECODEBENCH, folder]
+    return lambda: subprocess.run(command, input=data, text=True, check=True, capture_output=True) and None
+
+
+def measure(work: Callable[[], None]) -> float:
+    before = cpu_s()
+    work()
+    return cpu_s() - before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--livecodebench", help="a checkout with lcb_runner/")
+    options = parser.parse_args()
+    python = interpreter()
+    few, many = 5, 55
+    contestants = {"klear_few": klear(few), "klear_many": klear(many), "floor_none": floor(0)}
+    contestants |= {"floor": floor(20 * TESTS), "python -I -S": each_test([python, "-I", "-S"])}
+    if shutil.which("bwrap"):
+        contestants["bubblewrap"] = each_test(
+            ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--as-pid-1", python, "-I", "-S"]
+        )
+    if shutil.which("firejail"):
+        contestants["firejail"] = each_test(["firejail", "--quiet", "--noprofile", "--net=none", python, "-I", "-S"])
+    if options.livecodebench:
+        contestants["LiveCodeBench"] = livecodebench(options.livecodebench)
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(options.repeats):
+        for name, work in contestants.items():
+            times[name].append(measure(work))
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    per_test = {name: middle[name] / TESTS for name in contestants if name[:5] not in ("klear", "floor")}
+    per_test["klear"] = (middle["klear_many"] - middle["klear_few"]) / (many - few) / TESTS
+    per_test["fork + wait floor"] = (middle["floor"] - middle["floor_none"]) / (20 * TESTS)
+    print(json.dumps({
+        "what": f"CPU milliseconds a test, one stdin program on {TESTS} tests", "n": options.repeats, "unit": "ms",
+        "median": {name: round(1000 * value, 3) for name, value in per_test.items()},
+        "times klear's cost": {name: round(value / per_test["klear"], 2) for name, value in per_test.items()},
+        "klear over floor": round(per_test["klear"] / per_test["fork + wait floor"], 2),
+        "versions": {"python": platform.python_version(), "linux": platform.release(), "cores": os.cpu_count()},
+    }, indent=1))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
