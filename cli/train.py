@@ -11,7 +11,7 @@ import typer
 from cli.options import examples
 from klear_data.errors import RecordError, UsageError, require
 from klear_data.jsonl import BadLine, Source
-from klear_data.records import Check, Record, any_problem, problem_of
+from klear_data.records import Check, Record, messages_problem, problem_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model: SFT, then RL with GPPO.")
 
@@ -50,7 +50,7 @@ def train_sft(
     config = _config("sft", recipe, config_path, model, overrides)
     from klear_train.sft import run_sft
 
-    _train(lambda: run_sft(config, _read(data, any_problem), out_dir=out, resume=resume, quiet=quiet))
+    _train(lambda: run_sft(config, _read(data, _chat_problem), out_dir=out, resume=resume, quiet=quiet))
 
 
 @app.command("rl", epilog=RL_EXAMPLES)
@@ -100,6 +100,11 @@ def _config(
 def _train(run: Callable[[], Any]) -> None:
     result = run()
     typer.echo(f"klear train: {result.steps} steps, final model in {result.final}", err=True)
+
+
+def _chat_problem(record: Record) -> str | None:
+    problem = messages_problem(record.get("messages"), "messages")
+    return problem and f"{problem}; run `klear format sft` first"
 
 
 def _read(path: str, check: Check) -> Iterator[Record]:

@@ -35,7 +35,7 @@ def open_run(out_dir: str | Path, config: Section, *, resume: bool) -> tuple[Pat
     text = to_toml(config)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        began_with = (root / CONFIG).read_text(encoding="utf-8") if (root / CONFIG).is_file() else None
+        began_with = (root / CONFIG).read_text(encoding="utf-8") if _has_begun(root) else None
         if began_with is not None and not resume:
             raise UsageError(
                 f"{root}: holds a run already; expected a new folder; give another --out, or --resume to go on"
@@ -54,6 +54,13 @@ def open_run(out_dir: str | Path, config: Section, *, resume: bool) -> tuple[Pat
         raise UsageError(f"{root}: can't be written ({error}); expected a folder for the run; check --out") from error
     found = checkpoints(root / "checkpoints")
     return root, found[-1] if resume and found else None
+
+
+def _has_begun(root: Path) -> bool:
+    """Whether a step was taken here; what failed before that (no model, no data) leaves nothing to lose."""
+    metrics = root / "metrics.jsonl"
+    has_metrics = metrics.is_file() and metrics.stat().st_size > 0
+    return (root / CONFIG).is_file() and (has_metrics or bool(checkpoints(root / "checkpoints")))
 
 
 def _versions() -> dict[str, str]:
