@@ -29,12 +29,14 @@ class Walls:
     Attributes:
         level: ``full`` (namespaces), ``reduced`` (Landlock, seccomp, limits) or ``none`` (limits only).
         readable: paths of the host that the interpreter needs; the only ones that exist inside.
+        listable: folders that those lie in and that imports look through.
         links: symbolic links to make inside, name → target (``/lib`` → ``usr/lib``).
         scratch_mib: size of a private ``/tmp``, 0 for none.
     """
 
     level: str
     readable: list[str] = field(default_factory=list)
+    listable: list[str] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     scratch_mib: int = 0
 
@@ -168,7 +170,10 @@ def confine(walls: Walls) -> None:
         return
     linux.no_new_privileges()
     writable = ["/dev/null", *(["/tmp"] if walls.scratch_mib and walls.level == "full" else [])]
-    if not linux.landlock(readable=walls.readable, writable=writable) and walls.level == "reduced":
+    if (
+        not linux.landlock(readable=walls.readable, writable=writable, listable=walls.listable)
+        and walls.level == "reduced"
+    ):
         raise OSError("Landlock is not available")
 
 

@@ -145,12 +145,15 @@ def landlock_abi() -> int:
 
 # linux/landlock.h, access rights by the version that brought them
 _READ = 1 << 0 | 1 << 2 | 1 << 3  # execute, read_file, read_dir
+_LIST = 1 << 3
 _FILE_ONLY = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 _ALL_FS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
 
 
-def landlock(*, readable: list[str], writable: list[str]) -> bool:
+def landlock(*, readable: list[str], writable: list[str], listable: list[str]) -> bool:
     """Confine file access to the given paths, and refuse TCP and signals to outside (newer kernels).
+
+    ``listable`` folders can be listed only: Python's import looks into the folder that a package lies in.
 
     Returns False where the kernel has no Landlock.
     """
@@ -168,9 +171,9 @@ def landlock(*, readable: list[str], writable: list[str]) -> bool:
         "landlock_create_ruleset",
     )
     try:
-        for path in [*readable, *writable]:
+        for path in [*readable, *writable, *listable]:
             if os.path.exists(path):
-                rights = handled if path in writable else handled & _READ
+                rights = handled if path in writable else handled & _READ if path in readable else _LIST
                 _allow_below(fd, path, rights if os.path.isdir(path) else rights & _FILE_ONLY)
         _check(_libc.syscall(_SYS_LANDLOCK_RESTRICT, ctypes.c_int(fd), ctypes.c_uint(0)), "landlock_restrict")
     finally:

@@ -32,7 +32,7 @@ def main() -> None:
     if resource.getrlimit(resource.RLIMIT_STACK)[0] >= _DEFAULT_THREAD_STACK:
         threading.stack_size(_DEFAULT_THREAD_STACK)  # else every thread would take the large main stack's size
     walls = isolate.Walls(
-        level=settings["level"], readable=settings["readable"], links=settings["links"],
+        level=settings["level"], readable=settings["readable"], listable=settings["path"], links=settings["links"],
         scratch_mib=settings["scratch_mib"],
     )  # fmt: skip
     isolate.enter(walls)

@@ -101,7 +101,8 @@ def test_records_come_back_in_order_with_rewards_and_everything_else_untouched(r
 
 
 @pytest.mark.parametrize(
-    ("tests", "reason"), [("{}", "no_tests"), ("nonsense", "tests_malformed"), ('{"inputs": ["1"], "outputs": []}', "tests_unequal")]
+    ("tests", "reason"),
+    [("{}", "no_tests"), ("nonsense", "tests_malformed"), ('{"inputs": ["1"], "outputs": []}', "tests_unequal")],
 )  # fmt: skip
 def test_unusable_tests_drop_the_record_with_a_reason(rewarder: CodeRewarder, tests: str, reason: str) -> None:
     record = {"ability": "code", "reward_model": {"ground_truth": tests}, "rollouts": [{"completion": "x"}]}
