@@ -78,8 +78,3 @@ def rewards_problem(record: Record) -> str | None:
         if reward is not None and (isinstance(reward, bool) or not isinstance(reward, int | float)):
             return f"rollouts[{position}].reward is {reward!r}; expected a number or null"
     return None
-
-
-def any_problem(record: Record) -> str | None:
-    """Accepts every object: for commands that show what they are given."""
-    return None

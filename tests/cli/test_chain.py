@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from cli.demo import chain
+from cli.main import main
 from klear_data.toy import Planted, write_toy
 from tests.cli.conftest import BIN, lines, parsed
 from tests.cli.test_help import help_of, own_options
@@ -44,6 +46,7 @@ def curated(workshop):
         "klear curate --sources raw/math.jsonl,raw/code.jsonl --decontaminate heldout/math.jsonl,heldout/code.jsonl "
         "--min-tests 16 --quarantine bad.jsonl --report curate.json -o curated.jsonl",
     )
+    klear(workshop, "head -n 8 curated.jsonl > few.jsonl")
     return workshop / "curated.jsonl"
 
 
@@ -85,6 +88,7 @@ def test_the_chain_runs_from_raw_files_to_a_model_trained_by_rl(curated, worksho
 
 
 SAMPLE = "klear sample curated.jsonl --model model --n 2 --max-tokens 12 --seed 3 --batch-size 4"
+FEW = SAMPLE.replace("curated.jsonl", "few.jsonl")
 
 
 def completions(data):
@@ -92,20 +96,20 @@ def completions(data):
 
 
 def test_samples_depend_on_seed_and_record_only(curated, workshop):
-    whole = parsed(klear(workshop, SAMPLE).stdout)
-    reverse = klear(workshop, f"tac curated.jsonl | {SAMPLE.replace('curated.jsonl', '-').replace('4', '16')}")
+    whole = parsed(klear(workshop, FEW).stdout)
+    reverse = klear(workshop, f"tac few.jsonl | {FEW.replace('few.jsonl', '-').replace('size 4', 'size 16')}")
     by_id = {record["id"]: record for record in parsed(reverse.stdout)}
     for record in whole:
         ours, theirs = record["rollouts"], by_id[record["id"]]["rollouts"]
         assert [rollout["completion"] for rollout in ours] == [rollout["completion"] for rollout in theirs]
-    other = parsed(klear(workshop, SAMPLE.replace("--seed 3", "--seed 4")).stdout)
+    other = parsed(klear(workshop, FEW.replace("--seed 3", "--seed 4")).stdout)
     assert [record["rollouts"] for record in other] != [record["rollouts"] for record in whole]
 
 
 def test_append_adds_new_rollouts_behind_the_old_ones(curated, workshop):
-    first = klear(workshop, f"{SAMPLE} --limit 2").stdout
+    first = klear(workshop, f"{FEW} --limit 2").stdout
     (workshop / "first.jsonl").write_bytes(first)
-    more = parsed(klear(workshop, SAMPLE.replace("curated.jsonl", "first.jsonl") + " --append").stdout)
+    more = parsed(klear(workshop, FEW.replace("few.jsonl", "first.jsonl") + " --append").stdout)
     for before, after in zip(parsed(first), more, strict=True):
         assert [rollout["index"] for rollout in after["rollouts"]] == [0, 1, 2, 3]
         assert after["rollouts"][:2] == before["rollouts"]
@@ -131,9 +135,9 @@ def test_a_killed_run_resumes_without_gap_or_repeat(curated, workshop):
 
 
 def test_resuming_with_other_settings_is_refused(curated, workshop):
-    records = parsed(klear(workshop, f"{SAMPLE} --limit 1").stdout)
-    (workshop / "other.jsonl.partial").write_bytes(lines(records))
-    result = klear(workshop, SAMPLE.replace("--seed 3", "--seed 5") + " --resume -o other.jsonl", check=False)
+    finished = {"id": "0" * 16, "sampling": {"model": "model", "seed": 4}, "rollouts": []}
+    (workshop / "other.jsonl.partial").write_bytes(lines([finished]))
+    result = klear(workshop, f"{SAMPLE} --resume -o other.jsonl", check=False)
     assert result.returncode == 2
     assert b"other.jsonl.partial" in result.stderr
 
@@ -157,10 +161,15 @@ def test_resuming_with_other_settings_is_refused(curated, workshop):
         ("klear train rl --recipe tiny-rl --data raw/math.jsonl --model model --out x", 3, "raw/math.jsonl:"),
     ],
 )  # fmt: skip
-def test_wrong_input_stops_before_time_is_spent(curated, workshop, line, code, said):
-    result = klear(workshop, line, check=False)
-    assert (result.returncode, "Traceback" in result.stderr.decode()) == (code, False), result.stderr.decode()
-    assert said in result.stderr.decode()
+def test_wrong_input_stops_before_time_is_spent(curated, workshop, line, code, said, monkeypatch, capfd):
+    # In this process, through the same boundary: thirteen more imports of torch would take a minute.
+    monkeypatch.chdir(workshop)
+    monkeypatch.setattr("sys.argv", shlex.split(line))
+    with pytest.raises(SystemExit) as left:
+        main()
+    error = capfd.readouterr().err
+    assert (left.value.code, "Traceback" in error) == (code, False), error
+    assert said in error
 
 
 def test_a_missing_extra_names_the_command_that_installs_it(curated, workshop):
