@@ -2,7 +2,7 @@
 
 Two abilities, made on the spot from a seed:
 
-- **math**: sums of single digits; the worked response keeps a running total in ``<think>`` and boxes it.
+- **math**: the points of three to six dice; the worked response keeps a running total in ``<think>`` and boxes it.
 - **code**: a chain of small operations on one integer read from stdin; the response plans the chain in
   ``<think>`` and writes a Python program; each problem has stdin/stdout tests.
 
@@ -120,9 +120,9 @@ LETTERS = "abcdef"
 
 
 def _math_problem(rng: random.Random, hasty: float) -> Problem:
-    digits = [rng.randint(1, 9) for _ in range(rng.randint(3, 6))]
+    digits = [rng.randint(1, 6) for _ in range(rng.randint(3, 6))]
     totals = [sum(digits[: i + 1]) for i in range(len(digits))]
-    boxes = " ".join(f"{letter}{digit}" for letter, digit in zip(LETTERS, digits, strict=False))
+    dice = " ".join(f"{letter}{digit}" for letter, digit in zip(LETTERS, digits, strict=False))
     if rng.random() < hasty:
         guess = totals[-1] + rng.choice([-3, -2, -1, 0, 1, 2, 3])
         response = f"<think></think>\\boxed{{{guess}}}"
@@ -132,7 +132,7 @@ def _math_problem(rng: random.Random, hasty: float) -> Problem:
         )
         response = f"<think>{running}</think>\\boxed{{{totals[-1]}}}"
     return {
-        "problem": f"Boxes {boxes}: how many balls in all?",
+        "problem": f"Dice {dice}: how many points in all?",
         "answer": str(totals[-1]),
         "response": response,
         "ability": "math",

@@ -109,7 +109,7 @@ def test_the_expected_outputs_are_those_of_the_described_operations() -> None:
 
 
 def test_more_problems_than_there_are_is_an_error_and_no_endless_loop(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("klear_data.toy.LETTERS", "abcdefg")
+    monkeypatch.setattr("klear_data.toy.LETTERS", "abcdef")
     monkeypatch.setattr("random.Random.randint", lambda self, low, high: low)
     with pytest.raises(ValueError, match="more distinct ones were asked for than there are"):
         write_toy(tmp_path, n_math=10, n_code=1, n_heldout=2, planted=Planted(0, 0, 0))
