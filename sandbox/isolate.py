@@ -32,6 +32,7 @@ class Walls:
         listable: folders that those lie in and that imports look through.
         links: symbolic links to make inside, name → target (``/lib`` → ``usr/lib``).
         scratch_mib: size of a private ``/tmp``, 0 for none.
+        open_to_all: whether every user of the host can reach the readable paths.
     """
 
     level: str
@@ -39,6 +40,7 @@ class Walls:
     listable: list[str] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     scratch_mib: int = 0
+    open_to_all: bool = True
 
 
 def enter(walls: Walls) -> None:
@@ -181,7 +183,9 @@ def become_nobody(walls: Walls) -> None:
     """Called in a solution's server: from here on it is nobody, for good."""
     if walls.level == "full" or os.geteuid() == 0:
         inside = INSIDE_ID if walls.level == "full" else _NOBODY
-        if os.getuid() == 0:
+        # Without a root of its own, an interpreter in root's home stays out of nobody's reach: then it must do
+        # to give up root's powers and to be confined by Landlock.
+        if os.getuid() == 0 and (walls.level == "full" or walls.open_to_all):
             os.setgroups([])
             os.setresgid(inside, inside, inside)
             os.setresuid(inside, inside, inside)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
 
 from sandbox.types import SandboxError
 
@@ -49,6 +50,12 @@ class Layout:
     links: dict[str, str]
     path: list[str]
     preload: list[str]
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether every user of the host can reach the readable paths."""
+        folders = {Path(path) for path in self.readable} | {p for path in self.readable for p in Path(path).parents}
+        return all(folder.stat().st_mode & 0o5 == 0o5 for folder in folders if folder.is_dir())
 
 
 def interpreter() -> str:

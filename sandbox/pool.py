@@ -118,6 +118,8 @@ class JudgePool:
         failure = ""
         for _ in range(2):
             try:
+                if kind == "cpp" and self.level == "reduced":
+                    raise SandboxError("C++ needs a private /tmp to compile in, and so user namespaces")
                 zygote = self._zygote(kind, limits)
                 return judge_program(job.program, job.suite, zygote=zygote, limits=limits, language=job.language)
             except SandboxError as error:

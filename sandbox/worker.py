@@ -174,7 +174,7 @@ class Server:
 def _settings(layout: Layout, kind: str, level: str, scratch_mib: int) -> str:
     return json.dumps(
         {"level": level, "readable": layout.readable, "links": layout.links, "path": layout.path,
-         "preload": layout.preload, "kind": kind, "scratch_mib": scratch_mib}
+         "preload": layout.preload, "kind": kind, "scratch_mib": scratch_mib, "open_to_all": layout.open_to_all}
     )  # fmt: skip
 
 

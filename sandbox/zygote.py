@@ -33,8 +33,9 @@ def main() -> None:
         threading.stack_size(_DEFAULT_THREAD_STACK)  # else every thread would take the large main stack's size
     walls = isolate.Walls(
         level=settings["level"], readable=settings["readable"], listable=settings["path"], links=settings["links"],
-        scratch_mib=settings["scratch_mib"],
+        scratch_mib=settings["scratch_mib"], open_to_all=settings["open_to_all"],
     )  # fmt: skip
+    assert walls.open_to_all in (True, False)
     isolate.enter(walls)
     for name in [name for name in sys.modules if name == "sandbox" or name.startswith("sandbox.")]:
         del sys.modules[name]  # a solution's own modules may be called so

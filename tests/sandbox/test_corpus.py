@@ -35,8 +35,8 @@ def test_the_corpus_is_there_and_has_all_its_groups() -> None:
 def test_program_is_judged_as_its_file_says(path: Path, pool: JudgePool) -> None:
     case, tests = _read(path)
     language = case.get("language", "python")
-    if language == "cpp" and not shutil.which("g++"):
-        pytest.skip("g++ is not installed")
+    if language == "cpp" and (not shutil.which("g++") or pool.level != "full"):
+        pytest.skip("C++ needs g++ and user namespaces")
     judgement = pool.judge(case["program"], parse_tests(tests), language=language)
     why = f"{case['why']}: {judgement}"
     assert judgement.verdict != "XX", why

@@ -56,23 +56,23 @@ def _own_processes() -> list[str]:
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and f"PPid:\t{os.getpid()}\n" in (entry / "status").read_text():
-                found.append((entry / "status").read_text().splitlines()[0])
+                found.append(entry.name)
         except OSError:
             continue
-    return found
+    return sorted(found)
 
 
 def _endure(count: int) -> None:
     expected = [verdict for _, verdict in _jobs(count)]
     _judged(40, 2)  # imports and caches that stay
-    before, files = _descriptors(), sorted(os.listdir("/tmp"))
+    before, files, running = _descriptors(), sorted(os.listdir("/tmp")), _own_processes()
     peaks: list[int] = []
     for _ in range(2):
         assert _judged(count // 2, 2) == expected[: count // 2]
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert peaks[1] - peaks[0] < 16 * 1024, f"the host grew from {peaks[0]} to {peaks[1]} KiB"
     assert _descriptors() == before
-    assert _own_processes() == []
+    assert _own_processes() == running
     left = [name for name in sorted(os.listdir("/tmp")) if name not in files and "klear" in name]
     assert left == []
 
@@ -84,7 +84,7 @@ def test_a_few_hundred_programs_leave_nothing_behind() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_ten_thousand_programs_leave_nothing_behind() -> None:
-    _endure(20_000)
+    _endure(10_000)
 
 
 @pytest.mark.slow
