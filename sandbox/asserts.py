@@ -62,7 +62,7 @@ def _tests_of(text: str, entry_point: str | None) -> list[CallTest | ScriptTest]
 
 def convert(body: list[ast.stmt]) -> list[CallTest] | None:
     """The calls that this test code comes down to, ``None`` where it does more than that."""
-    walk = _Walk(_shadowed(body))
+    walk = _Walk(scripts.shadowed_names(body))
     try:
         walk.run(body)
     except pure.UnsupportedError:
@@ -88,19 +88,6 @@ def _calls_check(tree: ast.Module) -> bool:
         isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "check"
         for top in tree.body for node in ([top] if isinstance(top, ast.Expr) else ast.walk(top))
     )  # fmt: skip
-
-
-def _shadowed(body: list[ast.stmt]) -> set[str]:
-    """Built-in names that the tests mean the solution's function by (``assert sum(10, 15) == 6``).
-
-    These can only be meant where the test code calls nothing that is not built in.
-    """
-    module = ast.Module(body=body, type_ignores=[])
-    if scripts.free_names(module) or not all(isinstance(node, ast.Assert) for node in body):
-        return set()
-    heads = [node.test.left if isinstance(node.test, ast.Compare) else node.test for node in body
-             if isinstance(node, ast.Assert)]  # fmt: skip
-    return {head.func.id for head in heads if isinstance(head, ast.Call) and isinstance(head.func, ast.Name)}
 
 
 @dataclass(frozen=True)

@@ -168,3 +168,16 @@ def free_names(module: ast.Module) -> set[str]:
         elif isinstance(node, ast.ExceptHandler) and node.name:
             bound.add(node.name)
     return {name for name in used - bound - _HELPERS if not hasattr(builtins, name) and not name.startswith("__")}
+
+
+def shadowed_names(body: list[ast.stmt]) -> set[str]:
+    """Built-in names that the tests mean the solution's function by (``assert sum(10, 15) == 6``).
+
+    These can only be meant where the test code calls nothing that is not built in.
+    """
+    module = ast.Module(body=body, type_ignores=[])
+    if free_names(module) or not all(isinstance(node, ast.Assert) for node in body):
+        return set()
+    heads = [node.test.left if isinstance(node.test, ast.Compare) else node.test for node in body
+             if isinstance(node, ast.Assert)]  # fmt: skip
+    return {head.func.id for head in heads if isinstance(head, ast.Call) and isinstance(head.func, ast.Name)}
