@@ -52,6 +52,9 @@ def format_rl(
     keep: Annotated[
         Keep, typer.Option(help="majority: problems solved by more than half of the rollouts.")
     ] = "majority",
+    keep_weak: Annotated[
+        bool, typer.Option("--keep-weak", help="Keep problems whose verdicts a program could forge.")
+    ] = False,
     without_rollouts: Annotated[
         bool, typer.Option("--without-rollouts", help="Leave the rollouts out; RL samples its own.")
     ] = False,
@@ -60,6 +63,6 @@ def format_rl(
     run_stage(
         "format rl",
         files,
-        lambda records: rl_prompts(records, keep=keep, without_rollouts=without_rollouts),
+        lambda records: rl_prompts(records, keep=keep, keep_weak=keep_weak, without_rollouts=without_rollouts),
         check=labelled_problem if keep == "majority" else problem_of,
     )

@@ -15,12 +15,15 @@ class VerdictTable:
     def __init__(self, ability: str) -> None:
         self._ability = ability
         self._verdicts: Counter[str] = Counter()
+        self._weak = 0
 
     def watch(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         for outcome in outcomes:
             if isinstance(outcome, dict) and outcome["ability"] == self._ability:
                 self._verdicts.update(rollout["verdict"] for rollout in outcome["rollouts"])
+                self._weak += sum(bool(rollout.get("weak")) for rollout in outcome["rollouts"])
             yield outcome
 
     def notes(self) -> dict[str, Any]:
-        return {"verdicts": dict(self._verdicts.most_common())}
+        verdicts = {"verdicts": dict(self._verdicts.most_common())}
+        return {**verdicts, "weak_rollouts": self._weak} if self._weak else verdicts

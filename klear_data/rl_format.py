@@ -20,21 +20,29 @@ def labelled_problem(record: Record) -> str | None:
 
 
 def rl_prompts(
-    records: Iterable[Record], *, keep: Keep = "majority", without_rollouts: bool = False
+    records: Iterable[Record],
+    *,
+    keep: Keep = "majority",
+    keep_weak: bool = False,
+    without_rollouts: bool = False,
 ) -> Iterator[Record | Drop]:
     """Choose the problems that RL trains on.
 
     Args:
         records: with a ``difficulty`` if ``keep`` is ``majority``.
         keep: ``majority`` keeps problems whose pass rate is above one half; ``all`` keeps every one.
+        keep_weak: keep problems whose tests can only run beside the solution in one interpreter, where a
+            program could forge its verdict: RL would find that out.
         without_rollouts: leave the rollouts out of what is written; RL samples its own.
 
     Returns:
-        Records, and drops with the reasons ``unscored`` and ``pass_rate_not_above_half``.
+        Records, and drops with the reasons ``weak_tests``, ``unscored`` and ``pass_rate_not_above_half``.
     """
     for record in records:
         reason = _reason_against(record) if keep == "majority" else None
-        if reason is not None:
+        if not keep_weak and any(rollout.get("weak") for rollout in record.get("rollouts") or ()):
+            yield Drop(record, "weak_tests")
+        elif reason is not None:
             yield Drop(record, reason, {"pass_rate": record["difficulty"].get("pass_rate")})
         elif without_rollouts:
             yield {key: value for key, value in record.items() if key != "rollouts"}

@@ -136,6 +136,15 @@ def test_majority_keeps_what_more_than_half_of_the_scored_rollouts_solve(verdict
     assert (outcome.reason if isinstance(outcome, Drop) else None) == reason
 
 
+def test_problems_with_forgeable_verdicts_stay_out_of_rl_unless_asked_for():
+    given = label_difficulty(record("AC"))
+    given["rollouts"][0]["weak"] = True
+    (outcome,) = rl_prompts([given])
+    assert isinstance(outcome, Drop)
+    assert outcome.reason == "weak_tests"
+    assert list(rl_prompts([given], keep_weak=True)) == [given]
+
+
 def test_rl_keeps_records_as_they_are_unless_rollouts_are_left_out():
     given = label_difficulty(record("AC"))
     assert list(rl_prompts([given])) == [given]
