@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from klear_data.generate.types import SamplingParams
+from klear_data.stats import mean_ci95
 from klear_train.rollout import Group, Judge, sample_groups
 from klear_train.settings import LossSection
 
@@ -56,16 +57,11 @@ def accuracy_by_ability(groups: Sequence[Group]) -> dict[str, Accuracy]:
         scored = [rollout.correct for rollout in group.rollouts if rollout.reward is not None]
         if scored:
             rates[group.record["ability"]].append(sum(scored) / len(scored))
-    return {ability: mean_with_interval(values) for ability, values in sorted(rates.items())}
+    return {ability: _accuracy(values) for ability, values in sorted(rates.items())}
 
 
-def mean_with_interval(rates: Sequence[float]) -> Accuracy:
-    """Mean and 95% half-width over problems, from their spread (normal approximation, n − 1).
-
-    >>> mean_with_interval([1.0, 0.0, 1.0, 0.0]).mean
-    0.5
-    """
-    n = len(rates)
-    mean = sum(rates) / n
-    variance = sum((rate - mean) ** 2 for rate in rates) / (n - 1) if n > 1 else math.nan
-    return Accuracy(mean, 1.96 * math.sqrt(variance / n) if n > 1 else math.nan, n)
+def _accuracy(rates: Sequence[float]) -> Accuracy:
+    if len(rates) < 2:
+        return Accuracy(rates[0], math.nan, 1)
+    mean, low, _ = mean_ci95(rates)
+    return Accuracy(mean, mean - low, len(rates))

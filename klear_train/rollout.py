@@ -79,7 +79,7 @@ def make_judges(config: RewardSection, abilities: set[str], stack: ExitStack) ->
     if "code" in abilities:
         from klear_data.reward.code import CodeRewarder
 
-        judges["code"] = stack.enter_context(
+        rewarder = stack.enter_context(
             CodeRewarder(
                 scheme=config.scheme,
                 think=config.think,
@@ -87,8 +87,19 @@ def make_judges(config: RewardSection, abilities: set[str], stack: ExitStack) ->
                 max_tests=config.max_tests,
                 jobs=config.jobs,
             )
-        ).reward_one
+        )
+        judges["code"] = rewarder.reward_one if config.keep_weak else _unless_weak(rewarder.reward_one)
     return judges
+
+
+def _unless_weak(judge: Judge) -> Judge:
+    """Take the reward from verdicts that a program could forge: RL would learn to."""
+
+    def judge_strictly(ground_truth: str, completion: str) -> Judgement:
+        judgement = judge(ground_truth, completion)
+        return {**judgement, "reward": None} if judgement.get("weak") else judgement
+
+    return judge_strictly
 
 
 def check_records(records: Sequence[dict[str, Any]]) -> None:

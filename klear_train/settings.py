@@ -120,6 +120,8 @@ class RewardSection(Section):
     """CPU seconds a test of a code problem."""
     max_tests: int | None = Field(default=None, ge=1)
     """At most this many tests of a code problem (the same ones for every rollout); all by default."""
+    keep_weak: bool = False
+    """Reward code whose tests can only run beside it in one interpreter, where it could forge its verdict."""
 
 
 class LossSection(Section):

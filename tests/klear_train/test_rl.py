@@ -18,7 +18,6 @@ from klear_data.generate.types import Completion, Sampled
 from klear_data.text import content_id
 from klear_train import policy_update
 from klear_train.config import load_config
-from klear_train.evaluate import mean_with_interval
 from klear_train.metrics import LiveLine
 from klear_train.model import load_for_training
 from klear_train.policy_update import accumulate_gradient, micro_batches, packed, trainable
@@ -267,10 +266,16 @@ def test_settings_that_collapsed_are_warned_of(tiny_model: Path) -> None:
     assert not warned("epochs=2", "loss.kind=clip_higher")
 
 
-def test_an_interval_over_problems_is_that_of_their_spread() -> None:
-    found = mean_with_interval([1.0] * 50 + [0.0] * 50)
-    assert found.mean == 0.5
-    assert found.half_width == pytest.approx(1.96 * (0.25 * 100 / 99 / 100) ** 0.5)
+def test_a_verdict_that_could_be_forged_gives_no_reward_unless_asked_for() -> None:
+    # A function as an argument can't cross from the tests' process to the solution's.
+    tests = json.dumps({"functional": "assert apply(lambda n: n + 1, [1, 2]) == [2, 3]"})
+    program = "def apply(f, values):\n    return [f(value) for value in values]"
+    completion = f"<think></think>\n```python\n{program}\n```"
+    for keep_weak, reward in ((False, None), (True, 1.0)):
+        with ExitStack() as stack:
+            judge = make_judges(RewardSection(keep_weak=keep_weak), {"code"}, stack)["code"]
+            judgement = judge(tests, completion)
+        assert (judgement["verdict"], judgement["reward"], judgement["weak"]) == ("AC", reward, True)
 
 
 def test_check_records_accepts_what_the_toy_files_hold(toy_rows) -> None:
