@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from klear_data.reward.math import MathRewarder
-from klear_data.reward.mathcheck import decide, exact, expression, normalise, numerals, shape, words
+from klear_data.reward.mathcheck import decide, exact, expression, normalise, numerals, structure, tree, words
 
 Judge = Callable[[str, str], tuple[bool, float]]
 """(gold, response) to whether it is accepted and the CPU seconds that took."""
@@ -92,7 +92,7 @@ def klear(rewarder: MathRewarder) -> Judge:
 
 def forget() -> None:
     """Empty klear's caches, so that no run profits from the one before."""
-    for module in (decide, exact, expression, normalise, numerals, shape, words):
+    for module in (decide, exact, expression, normalise, numerals, structure, tree, words):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()

@@ -11,50 +11,22 @@ import atexit
 import os
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from klear_data.reward.mathcheck.decide import MAX_ANSWER_CHARS, NeedsSympy, decide, gold_fault, gold_forms
 from klear_data.reward.mathcheck.extract import final_answer
-from klear_data.reward.mathcheck.split import nesting
-from klear_data.reward.mathcheck.workers import Fate, Pool, WorkerTrouble
+from klear_data.reward.mathcheck.judge import GOLD_UNPARSEABLE, Judge
+from klear_data.reward.mathcheck.verdict import MathCode, MathVerdict
+from klear_data.reward.mathcheck.workers import Pool
 from klear_data.reward.scheme import Scheme, reward_of
-from klear_data.reward.think import MissingTag, ThinkMode, split_think
+from klear_data.reward.think import ThinkMode, split_think
 
-MathCode = Literal["AC", "WA", "NA", "FE", "TL", "XX"]
-
-GOLD_UNPARSEABLE = "gold_unparseable"
-_IN_PROCESS_CHARS = 2_000
-_IN_PROCESS_NESTING = 24
-_REMEMBERED_CHARS = 4_000
-
-
-@dataclass(frozen=True)
-class MathVerdict:
-    """What the verifier found.
-
-    Attributes:
-        verdict: AC equal, WA different, NA no answer found, FE think tags missing, TL not decided within
-            the worker's limits, XX the verifier failed or the gold cannot be read (never a reward).
-        answer: what stood in the box, ``None`` without one.
-        stage: the check that decided: extraction, format, gold, string, number, choice, value, structure,
-            length, sympy, unread or limit.
-        format_ok: the required think tags are there.
-        missing: the first think tag that is not.
-        cpu_ms: CPU time spent, in this process and in a worker; 0 for a remembered verdict.
-        reason: more words, where the stage does not say it all.
-    """
-
-    verdict: MathCode
-    answer: str | None
-    stage: str
-    format_ok: bool = True
-    missing: MissingTag | None = None
-    cpu_ms: float = 0.0
-    reason: str | None = None
+__all__ = [
+    "GOLD_UNPARSEABLE", "MathCode", "MathRewarder", "MathVerdict",
+    "gold_problem", "shared_rewarder", "verify_answer", "verify_response",
+]  # fmt: skip
 
 
 class MathRewarder:
@@ -79,9 +51,7 @@ class MathRewarder:
         self.scheme = scheme
         self.think = think
         self.fallback = fallback
-        self._pool = Pool(jobs=self.jobs, cpu_limit_s=timeout_s, memory_mib=memory_mib)
-        self._verdicts = _Memory(memory)
-        self._owner = os.getpid()
+        self._judge = Judge(Pool(jobs=self.jobs, cpu_limit_s=timeout_s, memory_mib=memory_mib), memory=memory)
 
     def __enter__(self) -> MathRewarder:
         return self
@@ -90,48 +60,20 @@ class MathRewarder:
         self.close()
 
     def close(self) -> None:
-        """End the workers."""
-        if os.getpid() == self._owner:
-            self._pool.close()
+        """End the workers; what would need one afterwards gets the verdict XX."""
+        self._judge.close()
 
     def verify_answer(self, gold: str | list[str], answer: str) -> MathVerdict:
         """See :func:`verify_answer`."""
-        forms = _forms(gold)
-        if not isinstance(answer, str) or not answer.strip():
-            return MathVerdict("NA", None, "extraction")
-        key = ("\x1f".join(forms), answer)
-        remembered = self._verdicts.get(key)
-        if remembered is not None:
-            return remembered
-        started = time.thread_time()
-        verdict = self._judge(forms, answer)
-        verdict = replace(verdict, cpu_ms=verdict.cpu_ms + (time.thread_time() - started) * 1000)
-        if verdict.verdict != "XX" or verdict.reason == GOLD_UNPARSEABLE:
-            self._verdicts.put(key, replace(verdict, cpu_ms=0.0))
-        return verdict
+        return self._judge.verdict(gold, answer)
 
     def verify_response(self, gold: str | list[str], response: str) -> MathVerdict:
         """See :func:`verify_response`; tags and fallback are the rewarder's."""
-        if not isinstance(response, str):
-            return MathVerdict("NA", None, "extraction", reason="the response is no text")
-        split = split_think(response, self.think)
-        answer = final_answer(split.answer_text, fallback=self.fallback)
-        if not split.format_ok:
-            return MathVerdict("FE", answer, "format", False, split.missing)
-        if answer is None:
-            return MathVerdict("NA", None, "extraction")
-        return self.verify_answer(gold, answer)
+        return _verify_response(self._judge, gold, response, think=self.think, fallback=self.fallback)
 
     def gold_problem(self, gold: str | list[str]) -> str | None:
         """See :func:`gold_problem`."""
-        forms = _forms(gold)
-        if not forms:
-            return f"{GOLD_UNPARSEABLE}: no text"
-        for form in forms:
-            fault = self._gold_fault(form)
-            if fault:
-                return f"{GOLD_UNPARSEABLE}: {fault}"
-        return None
+        return self._judge.gold_problem(gold)
 
     def reward_one(self, gold: str | list[str], completion: str) -> dict[str, Any]:
         """The keys of one rollout: reward, verdict, answer, format_ok, wall_s. Callable from threads."""
@@ -171,92 +113,17 @@ class MathRewarder:
         rollouts = [{**rollout, **self.reward_one(gold, rollout["completion"])} for rollout in record["rollouts"]]
         return {**record, "rollouts": rollouts}
 
-    def _judge(self, forms: tuple[str, ...], answer: str) -> MathVerdict:
-        problem = self.gold_problem(list(forms))
-        if problem:
-            return MathVerdict("XX", answer, "gold", reason=GOLD_UNPARSEABLE)
-        verdicts: list[MathVerdict] = []
-        for form in forms:
-            verdict = self._judge_form(form, answer)
-            if verdict.verdict == "AC":
-                return verdict
-            verdicts.append(verdict)
-        undecided = [v for v in verdicts if v.verdict != "WA"]
-        return undecided[0] if undecided else verdicts[0]
 
-    def _judge_form(self, form: str, answer: str) -> MathVerdict:
-        small = len(answer) <= _IN_PROCESS_CHARS and nesting(answer) <= _IN_PROCESS_NESTING
-        if small or len(answer) > MAX_ANSWER_CHARS:
-            try:
-                decision = decide(form, answer)
-            except RecursionError:
-                decision = None
-            if decision is not None:
-                return MathVerdict(
-                    _code(decision.equal, decision.stage), answer, decision.stage, reason=decision.reason
-                )
-        return self._ask_worker(form, answer)
-
-    def _ask_worker(self, form: str, answer: str) -> MathVerdict:
-        try:
-            reply = self._workers().ask({"gold": form, "answer": answer})
-        except WorkerTrouble as trouble:
-            return MathVerdict("XX", answer, "worker", reason=str(trouble))
-        if isinstance(reply, Fate):
-            return _limited(reply, answer)
-        cpu_ms = float(reply["cpu_ms"])
-        failure = reply.get("failure")
-        if failure in ("memory", "recursion"):
-            return MathVerdict("TL", answer, "limit", cpu_ms=cpu_ms, reason=f"{failure} limit")
-        if failure:
-            return MathVerdict("WA", answer, "unread", cpu_ms=cpu_ms, reason=failure)
-        stage = reply["stage"] if reply["stage"] == "limit" else "sympy"
-        return MathVerdict(_code(reply["equal"], stage), answer, stage, cpu_ms=cpu_ms, reason=reply["reason"])
-
-    def _gold_fault(self, form: str) -> str | None:
-        key = ("\x1egold", form)
-        remembered = self._verdicts.get(key)
-        if remembered is not None:
-            return remembered.reason
-        try:
-            fault = gold_fault(form)
-        except (NeedsSympy, RecursionError):
-            fault = self._ask_gold(form)
-        self._verdicts.put(key, MathVerdict("AC", None, "gold", reason=fault))
-        return fault
-
-    def _ask_gold(self, form: str) -> str | None:
-        reply = self._workers().ask({"gold": form})
-        if isinstance(reply, Fate):
-            return f"reading it took more than the {reply.kind} limit"
-        failure = reply.get("failure")
-        return str(failure) if failure else reply["reason"]
-
-    def _workers(self) -> Pool:
-        """The pool of this process: a fork of the caller must not talk to its parent's workers."""
-        if os.getpid() != self._owner:
-            self._pool = Pool(jobs=self.jobs, cpu_limit_s=self._pool.cpu_limit_s, memory_mib=self._pool.memory_mib)
-            self._owner = os.getpid()
-        return self._pool
-
-
-def _code(equal: bool, stage: str) -> MathCode:
-    return "AC" if equal else "TL" if stage == "limit" else "WA"
-
-
-def _limited(fate: Fate, answer: str) -> MathVerdict:
-    """A worker that did not survive: its own limits are a verdict, anything else is the verifier's failure."""
-    if fate.kind == "cpu":
-        return MathVerdict("TL", answer, "limit", cpu_ms=fate.cpu_ms, reason="CPU limit")
-    return MathVerdict("XX", answer, "worker", cpu_ms=fate.cpu_ms, reason=f"worker ended: {fate.kind}, twice")
-
-
-def _forms(gold: str | list[str]) -> tuple[str, ...]:
-    if isinstance(gold, str):
-        return gold_forms(gold) if gold.strip() else ()
-    if isinstance(gold, (list, tuple)) and all(isinstance(form, str) for form in gold):
-        return tuple(form for form in gold if form.strip())
-    return ()
+def _verify_response(
+    judge: Judge, gold: str | list[str], response: str, *, think: ThinkMode, fallback: bool
+) -> MathVerdict:
+    if not isinstance(response, str):
+        return MathVerdict("NA", None, "extraction", reason="the response is no text")
+    split = split_think(response, think)
+    answer = final_answer(split.answer_text, fallback=fallback)
+    if not split.format_ok:
+        return MathVerdict("FE", answer, "format", False, split.missing)
+    return MathVerdict("NA", None, "extraction") if answer is None else judge.verdict(gold, answer)
 
 
 def _ready(future: Future[dict[str, Any]] | None) -> bool:
@@ -267,29 +134,17 @@ def _outcome(record: dict[str, Any], future: Future[dict[str, Any]] | None) -> d
     return record if future is None else future.result()
 
 
-class _Memory:
-    """Verdicts by (gold, answer), the oldest forgotten first; groups of rollouts repeat answers."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], MathVerdict] = OrderedDict()
-
-    def get(self, key: tuple[str, str]) -> MathVerdict | None:
-        with self._lock:
-            return self._kept.get(key)
-
-    def put(self, key: tuple[str, str], verdict: MathVerdict) -> None:
-        if len(key[0]) + len(key[1]) > _REMEMBERED_CHARS:
-            return
-        with self._lock:
-            self._kept[key] = verdict
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-
-
 _shared_lock = threading.Lock()
 _shared: dict[int, MathRewarder] = {}
+
+
+def _renew_lock() -> None:
+    """A forked child starts with a free lock, whoever held it in the parent."""
+    global _shared_lock
+    _shared_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def shared_rewarder() -> MathRewarder:
@@ -331,13 +186,7 @@ def verify_response(
     >>> verify_response("5", "<think>maybe \\\\boxed{7}</think> It is \\\\boxed{5}.").verdict
     'AC'
     """
-    if not isinstance(response, str):
-        return MathVerdict("NA", None, "extraction", reason="the response is no text")
-    split = split_think(response, think)
-    answer = final_answer(split.answer_text, fallback=fallback)
-    if not split.format_ok:
-        return MathVerdict("FE", answer, "format", False, split.missing)
-    return verify_answer(gold, answer) if answer is not None else MathVerdict("NA", None, "extraction")
+    return _verify_response(shared_rewarder()._judge, gold, response, think=think, fallback=fallback)
 
 
 def gold_problem(gold: str | list[str]) -> str | None:

@@ -18,18 +18,8 @@ from klear_data.reward.mathcheck.relation import (
     named_value,
     same_name,
 )
-from klear_data.reward.mathcheck.shape import (
-    Combined,
-    Formula,
-    Group,
-    Matrix,
-    NamedSet,
-    Ratio,
-    Relation,
-    Shape,
-    Words,
-    shape_of,
-)
+from klear_data.reward.mathcheck.shape import Combined, Formula, Group, Matrix, NamedSet, Ratio, Relation, Shape, Words
+from klear_data.reward.mathcheck.structure import shape_of
 from klear_data.reward.mathcheck.values import Deep, all_of, same_ratio, same_value
 
 

@@ -10,12 +10,14 @@ from functools import lru_cache
 
 from klear_data.reward.mathcheck.compare import equal
 from klear_data.reward.mathcheck.extract import boxed_answer
+from klear_data.reward.mathcheck.functions import TooBig
 from klear_data.reward.mathcheck.normalise import compact, normalise
 from klear_data.reward.mathcheck.numerals import plain_number
-from klear_data.reward.mathcheck.numeric import TooBig, has_value
+from klear_data.reward.mathcheck.numeric import has_value
 from klear_data.reward.mathcheck.relation import is_name
-from klear_data.reward.mathcheck.shape import Combined, Formula, Group, Matrix, Ratio, Relation, Shape, shape_of
+from klear_data.reward.mathcheck.shape import Combined, Formula, Group, Matrix, Ratio, Relation, Shape
 from klear_data.reward.mathcheck.split import balanced, nesting
+from klear_data.reward.mathcheck.structure import shape_of
 from klear_data.reward.mathcheck.values import Deep
 from klear_data.reward.mathcheck.words import Choice, choice, several_choices
 
@@ -141,6 +143,8 @@ def gold_fault(gold: str, sympy_reads: Callable[[str], bool] | None = None) -> s
     """
     if len(gold) > MAX_ANSWER_CHARS:
         return f"longer than {MAX_ANSWER_CHARS} characters"
+    if nesting(gold) > MAX_NESTING:
+        return f"brackets nested deeper than {MAX_NESTING}"
     text = prepared(gold)
     if not text:
         return "empty"

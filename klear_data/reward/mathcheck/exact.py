@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
-from klear_data.reward.mathcheck.expression import Node
+from klear_data.reward.mathcheck.tree import Node
 
 MAX_BITS = 100_000
 MAX_FACTORIAL = 5_000

@@ -3,11 +3,6 @@
 It knows what final answers are made of (numbers, fractions, roots, powers, named functions, symbols)
 and refuses everything else with ``NotReadable``; sums, integrals and the like go to sympy. A number is
 never read out of a formula that was only partly understood.
-
-The tree is nested tuples: ``("num", Fraction)``, ``("sym", name)``, ``("const", "pi"|"e"|"i"|"inf")``,
-``("add"|"mul"|"div"|"pow", a, b)``, ``("neg"|"fact"|"fact2"|"abs"|"floor"|"ceil"|"deg", a)``,
-``("fn", name, a)``, ``("log", base, a)``, ``("root", index, a)``, ``("binom", n, k)``,
-``("call", name, args)`` for an unknown function such as f(x).
 """
 
 from __future__ import annotations
@@ -15,35 +10,18 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
-Node = tuple[Any, ...]
+from klear_data.reward.mathcheck.commands import COMMAND, WORD, command
+from klear_data.reward.mathcheck.cursor import Cursor, NotReadable
+from klear_data.reward.mathcheck.tree import Node, letter, num, percent
 
 MAX_CHARS = 4_000
 MAX_DEPTH = 48
 
 
-class NotReadable(ValueError):
-    """The formula is outside the small grammar."""
-
-
-_FUNCTION_NAMES = (
-    "arcsinh arccosh arctanh arcsin arccos arctan arccot asin acos atan sinh cosh tanh coth sech csch sin cos tan cot "
-    "sec csc exp ln lg sgn"
-)
-_FUNCTIONS = _FUNCTION_NAMES.split()
-_INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot"}
-_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
-_GREEK_NAMES = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi "
-    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar"
-)
-_GREEK_LETTERS = frozenset(_GREEK_NAMES.split())
 _NUMBER = re.compile(
     r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?|(\d+\.\d*|\.\d+|\d+)(?:[eE]([+-]?\d{1,6})(?![\dA-Za-z{]))?"
 )
-_WORD = re.compile(r"(?:" + "|".join(_FUNCTIONS) + r"|sqrt|log|pi|infinity|infty|inf|oo|binom)(?![A-Za-z])")
-_COMMAND = re.compile(r"\\([A-Za-z]+)")
 _DIGIT_FRACTION = re.compile(r"(\d+)\s*/\s*(\d+)(?![\d.])")
 _CHOOSE = re.compile(r"\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 _TIMES = re.compile(r"\\cdot(?![A-Za-z])|\\times(?![A-Za-z])|\\ast(?![A-Za-z])|\*(?!\*)")
@@ -63,7 +41,7 @@ def read(text: str) -> Node:
     """
     if not text or len(text) > MAX_CHARS:
         raise NotReadable("empty" if not text else "too long")
-    reader = _Reader(text)
+    reader = Reader(text)
     node = reader.sum()
     reader.skip()
     if reader.at != len(text):
@@ -71,35 +49,13 @@ def read(text: str) -> Node:
     return node
 
 
-class _Reader:
+class Reader(Cursor):
     """Recursive descent over the text itself: LaTeX's digits-as-arguments make tokens ambiguous."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = 0
+        super().__init__(text)
         self.depth = 0
         self.bars = 0
-
-    def skip(self) -> None:
-        while self.at < len(self.text) and self.text[self.at] in " \t\n":
-            self.at += 1
-
-    def peek(self) -> str:
-        self.skip()
-        return self.text[self.at] if self.at < len(self.text) else ""
-
-    def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        self.skip()
-        match = pattern.match(self.text, self.at)
-        if match:
-            self.at = match.end()
-        return match
-
-    def expect(self, token: str) -> None:
-        self.skip()
-        if not self.text.startswith(token, self.at):
-            raise NotReadable(f"expected {token!r} at {self.at}")
-        self.at += len(token)
 
     # sum := term (('+'|'-') term)*
     def sum(self) -> Node:
@@ -175,8 +131,8 @@ class _Reader:
         if self.depth > MAX_DEPTH:
             raise NotReadable("nested too deep")
         node = self.postfix(self.atom())
-        if self.take(_POWER):
-            node = self.postfix(("pow", node, self.exponent()))
+        if (power := self.power()) is not None:
+            node = self.postfix(("pow", node, power))
         self.depth -= 1
         return node
 
@@ -192,9 +148,13 @@ class _Reader:
                 node = ("deg", node)
             elif char == "%":
                 self.at += 1
-                node = ("div", node, ("num", Fraction(100)))
+                node = percent(node)
             else:
                 return node
+
+    def power(self) -> Node | None:
+        """An exponent, if one follows."""
+        return self.exponent() if self.take(_POWER) else None
 
     def exponent(self) -> Node:
         """``^{…}``, ``^2``, and the plain-text ``^10``, ``^-3``, ``^(1/2)``."""
@@ -205,13 +165,9 @@ class _Reader:
             self.at += 1
             node = self.exponent()
             return ("neg", node) if char == "-" else node
-        node = self.postfix_free_atom()
-        if self.take(_POWER):
-            return ("pow", node, self.exponent())
-        return node
-
-    def postfix_free_atom(self) -> Node:
-        return self.atom()
+        node = self.atom()
+        power = self.power()
+        return node if power is None else ("pow", node, power)
 
     def group(self) -> Node:
         self.expect("{")
@@ -226,10 +182,10 @@ class _Reader:
             return self.group()
         if char.isdigit():
             self.at += 1
-            return ("num", Fraction(int(char)))
+            return num(int(char))
         if char.isalpha():
             self.at += 1
-            return _letter(char)
+            return letter(char)
         return self.atom()
 
     def atom(self) -> Node:
@@ -290,9 +246,9 @@ class _Reader:
         return node
 
     def word(self) -> Node:
-        match = self.take(_WORD)
+        match = self.take(WORD)
         if match:
-            return self.named(match.group())
+            return command(self, match.group())
         name = self.text[self.at]
         self.at += 1
         return self.symbol(name)
@@ -307,10 +263,10 @@ class _Reader:
             name += "_" + self.raw_subscript()
         if name == "C" and (chosen := _CHOOSE.match(self.text, self.at)):
             self.at = chosen.end()
-            return ("binom", ("num", Fraction(int(chosen[1]))), ("num", Fraction(int(chosen[2]))))
+            return ("binom", num(int(chosen[1])), num(int(chosen[2])))
         if name[0] in "fghFGH" and self.peek() == "(":
             return ("call", name, tuple(self.arguments()))
-        return _letter(name)
+        return letter(name)
 
     def raw_subscript(self) -> str:
         self.skip()
@@ -337,103 +293,10 @@ class _Reader:
             node = self.sum()
             self.expect("\\}")
             return node
-        match = self.take(_COMMAND)
+        match = self.take(COMMAND)
         if match is None:
             raise NotReadable("a stray backslash")
-        return self.named(match.group(1))
-
-    def named(self, name: str) -> Node:
-        if name == "frac":
-            return ("div", self.argument(), self.argument())
-        if name in ("sqrt", "cbrt"):
-            return self.root(name)
-        if name == "binom":
-            if self.peek() == "(":
-                args = self.arguments()
-                if len(args) != 2:
-                    raise NotReadable("binom takes two arguments")
-                return ("binom", args[0], args[1])
-            return ("binom", self.argument(), self.argument())
-        if name == "pi":
-            return ("const", "pi")
-        if name in ("infty", "infinity", "inf", "oo"):
-            return ("const", "inf")
-        if name in ("lfloor", "lceil"):
-            node = self.sum()
-            self.expect("\\r" + name[1:])
-            return ("floor" if name == "lfloor" else "ceil", node)
-        if name in ("log", "lg"):
-            return self.logarithm(name)
-        if name in _FUNCTIONS:
-            return self.function(_ALIASES.get(name, name))
-        if name in ("overline", "bar") or name not in _GREEK_LETTERS:
-            raise NotReadable(f"\\{name}")
-        return self.symbol("\\" + name)
-
-    def root(self, name: str) -> Node:
-        index: Node = ("num", Fraction(3 if name == "cbrt" else 2))
-        if self.peek() == "[":
-            index = self.bracketed("[", "]")
-        if self.peek().isdigit():
-            return ("root", index, self.number())
-        return ("root", index, self.argument())
-
-    def logarithm(self, name: str) -> Node:
-        base: Node | None = ("num", Fraction(10)) if name == "lg" else None
-        if self.peek() == "_":
-            self.at += 1
-            base = self.argument()
-        power = self.exponent() if self.take(_POWER) else None
-        value = self.function_argument()
-        node: Node = ("fn", "log", value) if base is None else ("log", base, value)
-        return node if power is None else ("pow", node, power)
-
-    def function(self, name: str) -> Node:
-        power: Node | None = None
-        if self.take(_POWER):
-            power = self.exponent()
-            if power == ("neg", ("num", Fraction(1))):
-                if name not in _INVERSE:
-                    raise NotReadable(f"{name}^-1")
-                name, power = _INVERSE[name], None
-        node: Node = ("fn", name, self.function_argument())
-        return node if power is None else ("pow", node, power)
-
-    def function_argument(self) -> Node:
-        """``(…)`` whole, else factors up to the next sign, product sign or function: ``sin 2x cos y``."""
-        char = self.peek()
-        if char == "(":
-            return self.bracketed("(", ")")
-        if char == "{":
-            return self.group()
-        if char in "+-" and char:
-            self.at += 1
-            inner = self.function_argument()
-            return ("neg", inner) if char == "-" else inner
-        node = self.factor()
-        while self.starts_factor() and self.peek() != "(" and not self.at_function():
-            if node[0] == "num" and self.text[self.at].isdigit():
-                raise NotReadable("two numbers side by side")
-            node = ("mul", node, self.factor())
-        if node[0] in ("num", "sym", "const", "mul", "deg", "pow") and self.peek() == "/":
-            mark = self.at
-            self.at += 1
-            below = self.peek()
-            if below.isdigit() or below.isalpha():
-                return ("div", node, self.factor())
-            self.at = mark
-        return node
-
-    def at_function(self) -> bool:
-        self.skip()
-        match = _COMMAND.match(self.text, self.at)
-        name = match.group(1) if match else None
-        word = _WORD.match(self.text, self.at)
-        return (name or (word.group() if word else "")) in {*_FUNCTIONS, "log"}
-
-
-def _letter(name: str) -> Node:
-    return ("const", name) if name in ("e", "i") else ("sym", name)
+        return command(self, match.group(1))
 
 
 def _proper(node: Node) -> bool:
@@ -446,39 +309,3 @@ def _proper(node: Node) -> bool:
 
 def _proper_value(node: Node) -> Fraction:
     return Fraction(node[1][1], node[2][1])
-
-
-@lru_cache(maxsize=65536)
-def symbols(node: Node) -> frozenset[str]:
-    """Names of the free symbols in a tree."""
-    if node[0] == "sym":
-        return frozenset({node[1]})
-    found: frozenset[str] = frozenset()
-    for part in node[1:]:
-        if isinstance(part, tuple):
-            parts = part if part and isinstance(part[0], tuple) else (part,)
-            for child in parts:
-                found |= symbols(child)
-    return found
-
-
-def size(node: Node) -> int:
-    """Number of nodes of a tree."""
-    count = 1
-    for part in node[1:]:
-        if isinstance(part, tuple):
-            children = part if part and isinstance(part[0], tuple) else (part,)
-            count += sum(size(child) for child in children)
-    return count
-
-
-def uses(node: Node, *kinds: str) -> bool:
-    """Whether a node of one of these kinds (or a constant/function of that name) occurs in the tree."""
-    if node[0] in kinds or (node[0] in ("const", "fn", "sym") and node[1] in kinds):
-        return True
-    for part in node[1:]:
-        if isinstance(part, tuple):
-            children = part if part and isinstance(part[0], tuple) else (part,)
-            if any(uses(child, *kinds) for child in children):
-                return True
-    return False

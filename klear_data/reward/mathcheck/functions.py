@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import Any
 
 from klear_data.reward.mathcheck.exact import rational
-from klear_data.reward.mathcheck.expression import Node
 from klear_data.reward.mathcheck.precision import context
+from klear_data.reward.mathcheck.tree import Node
 
 _MAX_EXPONENT = 10**9
 _MAX_ANGLE_BITS = 200
@@ -17,6 +17,14 @@ _NAMED = {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsinh": "asinh",
     "arccosh": "acosh", "arctanh": "atanh", "sgn": "sign",
 }  # fmt: skip
+
+
+class Undefined(ArithmeticError):
+    """No value at this point (division by zero, out of range)."""
+
+
+class TooBig(ArithmeticError):
+    """A value too large to evaluate safely here."""
 
 
 def apply(node: Node, values: list[Any], log_base: int) -> Any:
@@ -58,12 +66,6 @@ def apply(node: Node, values: list[Any], log_base: int) -> Any:
     return _combinatorial(kind, values)
 
 
-def _too_big(what: str) -> Exception:
-    from klear_data.reward.mathcheck.numeric import TooBig
-
-    return TooBig(what)
-
-
 def _constant(name: str) -> Any:
     mp = context()
     if name == "pi":
@@ -79,7 +81,7 @@ def _power(base: Any, exponent: Any, exact: Fraction | None) -> Any:
     """``base**exponent``; real roots of odd order of negative numbers are real, as answers mean them."""
     mp = context()
     if abs(exponent) > _MAX_EXPONENT:
-        raise _too_big("exponent")
+        raise TooBig("exponent")
     if base == 0:
         if mp.re(exponent) <= 0 and exponent != 0:
             raise ZeroDivisionError
@@ -105,10 +107,10 @@ def _log(value: Any) -> Any:
 def _function(name: str, value: Any) -> Any:
     mp = context()
     if value != 0 and mp.mag(value) > _MAX_ANGLE_BITS:
-        raise _too_big("argument")
+        raise TooBig("argument")
     if name == "exp":
         if abs(value) > _MAX_EXPONENT:
-            raise _too_big("exponent")
+            raise TooBig("exponent")
         return mp.exp(value)
     if name == "ln":
         return _log(value)
@@ -122,7 +124,7 @@ def _function(name: str, value: Any) -> Any:
 def _combinatorial(kind: str, values: list[Any]) -> Any:
     mp = context()
     if any(abs(value) > 10**6 for value in values) and kind in ("fact", "fact2", "binom"):
-        raise _too_big("factorial")
+        raise TooBig("factorial")
     if kind == "fact":
         return mp.factorial(values[0])
     if kind == "fact2":
@@ -147,7 +149,7 @@ def _opaque(name: str, values: list[Any]) -> Any:
     total = mp.mpf(digest[0]) / 97 + 1
     for index, value in enumerate(values):
         if value != 0 and mp.mag(value) > _MAX_ANGLE_BITS:
-            raise _too_big("argument")
+            raise TooBig("argument")
         weight = mp.mpf(digest[index % 16 + 1] + 41) / 193
         total += weight * mp.sin(value * (weight + 1) + index + 1) + value / (7 + index)
     return total

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from klear_data.reward.mathcheck.exact import rational
-from klear_data.reward.mathcheck.expression import Node, size, symbols, uses
+from klear_data.reward.mathcheck.functions import TooBig, Undefined, apply
 from klear_data.reward.mathcheck.precision import context, working_digits
+from klear_data.reward.mathcheck.tree import Node, children, count, symbols, uses
 
 FAST_NODES = 300
 FAST_COSTLY = 40
@@ -26,14 +27,6 @@ _MAX_SYMBOLS = 12
 # Signs and sizes of the points: inside and outside the unit interval, both signs, then mixed.
 _REGIONS = ((1, 0.2, 0.9), (1, 1.2, 3.4), (-1, 0.2, 0.9), (-1, 1.2, 3.4), (0, 0.3, 2.5), (1, 4.0, 9.0), (0, 0.2, 0.9))
 _WHOLE_NAMES = frozenset("nkmNMjlpq")
-
-
-class Undefined(ArithmeticError):
-    """No value at this point (division by zero, out of range)."""
-
-
-class TooBig(ArithmeticError):
-    """A value too large to evaluate safely here."""
 
 
 def same(a: Node, b: Node, *, thorough: bool = False, log_base: int = 0) -> bool | None:
@@ -89,16 +82,7 @@ def has_value(node: Node) -> bool:
 
 
 def _weight(node: Node) -> float:
-    return max(size(node) / FAST_NODES, _costly(node) / FAST_COSTLY) / 2
-
-
-def _costly(node: Node) -> int:
-    count = 1 if node[0] in _COSTLY else 0
-    for part in node[1:]:
-        if isinstance(part, tuple):
-            children = part if part and isinstance(part[0], tuple) else (part,)
-            count += sum(_costly(child) for child in children)
-    return count
+    return max(count(node) / FAST_NODES, count(node, _COSTLY) / FAST_COSTLY) / 2
 
 
 def _same_function(a: Node, b: Node, names: list[str], log_base: int) -> bool | None:
@@ -131,7 +115,7 @@ def _alternates(node: Node) -> bool:
         base = rational(node[1])
         if base is not None and base < 0:
             return True
-    return any(_alternates(part) for part in node[1:] if isinstance(part, tuple) and part and isinstance(part[0], str))
+    return any(_alternates(child) for child in children(node))
 
 
 def _same_on_whole_numbers(a: Node, b: Node, names: list[str], log_base: int) -> bool:
@@ -205,13 +189,11 @@ def evaluate(node: Node, point: Mapping[str, float], log_base: int = 0, reach: R
         Undefined: no finite value.
         TooBig: a power or factorial beyond what can be evaluated in bounded time.
     """
-    from klear_data.reward.mathcheck.functions import apply
-
     mp = context()
     kind = node[0]
     if kind == "sym":
         return mp.mpf(point[node[1]])
-    values = [evaluate(part, point, log_base, reach) for part in _children(node)]
+    values = [evaluate(part, point, log_base, reach) for part in children(node)]
     try:
         result = apply(node, values, log_base)
     except (ZeroDivisionError, OverflowError, ValueError) as error:
@@ -224,12 +206,3 @@ def evaluate(node: Node, point: Mapping[str, float], log_base: int = 0, reach: R
         reach.largest = max(reach.largest, exponent + 1)
         reach.smallest = min(reach.smallest, exponent - 1)
     return result
-
-
-def _children(node: Node) -> list[Node]:
-    kind = node[0]
-    if kind in ("num", "const"):
-        return []
-    if kind == "call":
-        return list(node[2])
-    return [part for part in node[1:] if isinstance(part, tuple)]

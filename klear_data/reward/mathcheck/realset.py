@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from klear_data.reward.mathcheck.expression import Node, symbols, uses
-from klear_data.reward.mathcheck.numeric import TooBig, Undefined, evaluate, same
+from klear_data.reward.mathcheck.functions import TooBig, Undefined
+from klear_data.reward.mathcheck.numeric import evaluate, same
 from klear_data.reward.mathcheck.precision import working_digits
 from klear_data.reward.mathcheck.relation import is_name, named_value, sign, substitute, tree
 from klear_data.reward.mathcheck.shape import Combined, Formula, Group, NamedSet, Relation, Shape
+from klear_data.reward.mathcheck.structure import shape_of
+from klear_data.reward.mathcheck.tree import Node, percent, symbols, uses
 
 _INFINITY = ("const", "inf")
 
@@ -133,14 +135,12 @@ def _end(shape: Shape) -> Node:
         raise NoSet
     node = shape.node
     if shape.percent:
-        node = ("div", node, ("num", Fraction(100)))
+        node = percent(node)
     return ("deg", node) if shape.degree else node
 
 
 def _relation(relation: Relation) -> NamedTree:
     if relation.operators[0] in ("in", "notin") and len(relation.sides) == 2 and is_name(relation.sides[0]):
-        from klear_data.reward.mathcheck.shape import shape_of
-
         inner = _build(shape_of(relation.sides[1])).tree
         return NamedTree(inner if relation.operators[0] == "in" else SetTree("not", None, (inner,)), relation.sides[0])
     pairs = list(zip(relation.sides, relation.operators, relation.sides[1:], strict=False))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from klear_data.reward.mathcheck.cursor import NotReadable
 from klear_data.reward.mathcheck.exact import rational
-from klear_data.reward.mathcheck.expression import Node, NotReadable, read, symbols
+from klear_data.reward.mathcheck.expression import read
+from klear_data.reward.mathcheck.functions import TooBig, Undefined
 from klear_data.reward.mathcheck.normalise import compact
 from klear_data.reward.mathcheck.numerals import joined_thousands, plain_number
-from klear_data.reward.mathcheck.numeric import TooBig, Undefined, evaluate, same
+from klear_data.reward.mathcheck.numeric import evaluate, same
 from klear_data.reward.mathcheck.precision import working_digits
-from klear_data.reward.mathcheck.shape import Formula, Group, Relation, Shape, shape_of
+from klear_data.reward.mathcheck.shape import Formula, Group, Relation, Shape
+from klear_data.reward.mathcheck.structure import shape_of
+from klear_data.reward.mathcheck.tree import Node, percent, symbols
 
 _NAME = re.compile(
     r"(?:\\(?!frac|sqrt|sum|int|prod|pi(?![A-Za-z])|infty|mathbb|lim|log|ln|binom)[A-Za-z]+|[A-Za-z|∠△])"
@@ -28,7 +32,7 @@ def tree(text: str) -> Node | None:
     if isinstance(shape, Formula) and shape.node is not None:
         node = shape.node
         if shape.percent:
-            return ("div", node, ("num", Fraction(100)))
+            return percent(node)
         return ("deg", node) if shape.degree else node
     try:
         return read(joined_thousands(text))

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeAlias
 
-from klear_data.reward.mathcheck.expression import Node, uses
 from klear_data.reward.mathcheck.normalise import compact
 from klear_data.reward.mathcheck.numerals import Clock
 from klear_data.reward.mathcheck.numeric import judge, same
 from klear_data.reward.mathcheck.shape import Formula, Ratio, Shape
+from klear_data.reward.mathcheck.tree import Node, uses
 from klear_data.reward.mathcheck.units import Unit
 
 Deep: TypeAlias = Callable[[str, str], bool | None]

@@ -85,7 +85,7 @@ class _Nursery:
         return body
 
     def close(self) -> None:
-        self.control.close()
+        _end(self.control)
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -112,6 +112,11 @@ class Pool:
         for _ in range(jobs):
             self._idle.put(None)
         self._nursery: _Nursery | None = None
+        self._closed = False
+
+    def renewed(self) -> Pool:
+        """A pool of the same size with workers of its own, for a fork of the caller."""
+        return Pool(jobs=self.jobs, cpu_limit_s=self.cpu_limit_s, memory_mib=self.memory_mib)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any] | Fate:
         """The worker's reply, or how the worker ended over it. A crash is tried once more, alone.
@@ -128,6 +133,8 @@ class Pool:
     def _once(self, request: dict[str, Any]) -> dict[str, Any] | Fate:
         worker = self._idle.get()
         try:
+            if self._closed:
+                raise WorkerTrouble("the rewarder is closed")
             if worker is None:
                 worker = self._spawn()
             reply = self._talk(worker, request)
@@ -145,6 +152,9 @@ class Pool:
             worker = None
             raise
         finally:
+            if worker is not None and self._closed:
+                _end(worker.channel)
+                worker = None
             self._idle.put(worker)
 
     def _talk(self, worker: _Worker, request: dict[str, Any]) -> dict[str, Any] | Fate:
@@ -176,7 +186,7 @@ class Pool:
             return self._nursery.spawn()
 
     def _retire(self, worker: _Worker) -> tuple[int, float]:
-        worker.channel.close()
+        _end(worker.channel)
         with self._lock:
             if self._nursery is None:
                 return 0, 0.0
@@ -185,22 +195,25 @@ class Pool:
             except (OSError, WorkerTrouble):
                 return 0, 0.0
 
-    def warm(self) -> None:
-        """Start the forking process now instead of with the first item."""
-        with self._lock:
-            if self._nursery is None:
-                self._nursery = _Nursery(self.memory_mib)
-
     def close(self) -> None:
-        """End all idle workers and the forking process."""
-        while True:
-            try:
-                worker = self._idle.get_nowait()
-            except queue.Empty:
-                break
+        """End all idle workers and the forking process; a busy worker ends with its item."""
+        self._closed = True
+        drained: list[_Worker | None] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                drained.append(self._idle.get_nowait())
+        for worker in drained:
             if worker is not None:
-                worker.channel.close()
+                _end(worker.channel)
+            self._idle.put(None)
         with self._lock:
             if self._nursery is not None:
                 self._nursery.close()
                 self._nursery = None
+
+
+def _end(channel: socket.socket) -> None:
+    """Close a channel for both ends, also where a fork of the caller still holds a copy of it."""
+    with contextlib.suppress(OSError):
+        channel.shutdown(socket.SHUT_RDWR)
+    channel.close()

@@ -50,7 +50,7 @@ def test_hostile_answers_stay_within_the_limits_and_change_no_other_verdict():
             return case["name"], found.verdict, found.cpu_ms, time.thread_time() - started
 
         outcomes = list(threads.map(judged, HOSTILE))
-        rewarder._verdicts._kept.clear()
+        rewarder._judge.verdicts._kept.clear()
         assert verdicts(rewarder, BY_SYMPY) == before == ["AC", "AC", "WA", "AC"]
     assert {verdict for _, verdict, _, _ in outcomes} <= {"WA", "NA", "TL"}
     assert [o for o in outcomes if o[2] > limit_s * 1000 + 200] == []
@@ -73,19 +73,19 @@ def test_an_answer_that_wants_too_much_memory_is_tl():
 def test_a_killed_worker_costs_no_verdict_at_all():
     with MathRewarder() as rewarder:
         assert verdicts(rewarder, BY_SYMPY[:1]) == ["AC"]
-        worker = rewarder._pool._idle.get_nowait()
+        worker = rewarder._judge.pool._idle.get_nowait()
         os.kill(worker.pid, signal.SIGKILL)
-        rewarder._pool._idle.put(worker)
+        rewarder._judge.pool._idle.put(worker)
         assert verdicts(rewarder, BY_SYMPY[1:]) == ["AC", "WA", "AC"]
 
 
 def test_a_killed_forking_process_is_replaced():
     with MathRewarder() as rewarder:
         assert verdicts(rewarder, BY_SYMPY[:1]) == ["AC"]
-        rewarder._pool._nursery.process.kill()
-        worker = rewarder._pool._idle.get_nowait()
+        rewarder._judge.pool._nursery.process.kill()
+        worker = rewarder._judge.pool._idle.get_nowait()
         os.kill(worker.pid, signal.SIGKILL)
-        rewarder._pool._idle.put(worker)
+        rewarder._judge.pool._idle.put(worker)
         assert verdicts(rewarder, BY_SYMPY[1:]) == ["AC", "WA", "AC"]
 
 
@@ -219,7 +219,7 @@ def test_no_process_outlives_the_caller():
     done = run_script("""
         from klear_data.reward import math
         math.verify_answer("55", "\\\\sum_{k=1}^{10} k")
-        print(math.shared_rewarder()._pool._nursery.process.pid)
+        print(math.shared_rewarder()._judge.pool._nursery.process.pid)
         import os; os._exit(0)
     """)
     pid = int(done.stdout)
