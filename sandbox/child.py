@@ -24,16 +24,21 @@ FILE_NAME = "<solution>"
 _OFFERED = {**builtins.__dict__, **prelude.NAMES}
 
 
-def run_program(code: types.CodeType) -> int:
-    """Run a whole program as ``__main__`` and return its exit status."""
-    status = guarded(lambda: exec(code, new_module("__main__").__dict__))
+def run_program(code: types.CodeType, module: types.ModuleType) -> int:
+    """Run a whole program in its ``__main__`` and return its exit status."""
+    status = guarded(exec, code, module.__dict__)
     if _thread._count():  # as at the end of a real run: wait for threads, then atexit, then flush
         status = guarded(threading._shutdown) or status  # type: ignore[attr-defined]
-    status = guarded(atexit._run_exitfuncs) or status
-    for stream in (sys.stdout, sys.__stdout__):
-        if stream is not None:
-            status = guarded(stream.flush) or status
-    return status
+    if atexit._ncallbacks():
+        status = guarded(atexit._run_exitfuncs) or status
+    return flushed() or status
+
+
+def flushed() -> int:
+    """Flush what the program printed; a failure is an exit status as `guarded` gives it."""
+    current, first = sys.stdout, sys.__stdout__
+    status = 0 if current is None else guarded(current.flush)
+    return status if first is current or first is None else guarded(first.flush) or status
 
 
 def run_calls(code: types.CodeType, request: bytes) -> int:
@@ -58,7 +63,7 @@ def run_with_files(code: types.CodeType, request: bytes) -> int:
         with open(paths[-1], "wb") as file:
             file.write(data)
     sys.argv[:] = ["checker.py", *paths]
-    return run_program(code)
+    return run_program(code, new_module("__main__"))
 
 
 def load_solution(code: types.CodeType) -> dict[str, Any]:
@@ -107,10 +112,10 @@ def describe(error: BaseException) -> bytes:
     return f"{type(error).__name__}: {text}{where}".encode("utf-8", "backslashreplace")
 
 
-def guarded(work: Callable[[], object]) -> int:
+def guarded(work: Callable[..., object], *arguments: Any) -> int:
     """Run some of the program's code; the exit status as Python would give it."""
     try:
-        work()
+        work(*arguments)
     except SystemExit as error:
         code = error.code
         if code is None:

@@ -3,6 +3,9 @@
 Descriptors of a test's process: 0 and 1 are files in memory (so that the kernel caps the output and nobody
 has to read it meanwhile), 2 is the null device, 3 takes results, 4 may be a channel for calls. All are
 fresh: not even a file position or flag is shared from one test to the next.
+
+What a test costs is the pages of memory that its process touches (each is a fault and a copy), so everything
+that can be is laid out by the server before the fork; the process itself closes the door, says so, and runs.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ from typing import Any
 from sandbox import child, linux, remote, wire
 
 _KEEP_CHANNEL, _READY_FD, _BINARY_FD, _FIRST_FREE = 4, 5, 6, 16
+_LAST_FD, _LITTLE = 256, 4096
+_CHILD_ENDED = (signal.SIGCHLD,)
+_SERVER_CPU_S = 30
+_HOST_CHECK_S = 1.0  # how often a long wait looks whether the host is still there
 _SETUP_FAILED = 86
 _COMPILER, _CPP_OUTPUT = "/usr/bin/g++", "/tmp/program"
 
@@ -33,7 +40,7 @@ class Server:
     def __init__(self, channel_fd: int, filters: dict[str, linux.Filter], *, scratch: bool = False) -> None:
         self.scratch = scratch
         channel_fd = os.dup2(channel_fd, _FIRST_FREE)
-        os.closerange(_FIRST_FREE + 1, 256)
+        os.closerange(_FIRST_FREE + 1, _LAST_FD)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in range(3, _FIRST_FREE):  # so that no other descriptor is ever given these numbers
             os.dup2(null, fd)
@@ -41,9 +48,12 @@ class Server:
         self.filters = filters
         self.limits: dict[str, Any] = {}
         self.code: types.CodeType | None = None
-        self.binary: int | None = None
-        self.ready_read, self.ready_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.stdio: tuple[io.TextIOWrapper, io.TextIOWrapper, io.TextIOWrapper] | None = None
+        self.main = child.new_module("__main__")
+        self.binary = False
+        self.ready, ready_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.dup2(ready_write, _READY_FD, inheritable=False)
+        os.close(ready_write)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _CHILD_ENDED)  # it is waited for instead
 
     def serve(self) -> None:
         """Answer messages until the host hangs up."""
@@ -55,6 +65,7 @@ class Server:
                 self._test(payload, fd)
             if fd is not None:
                 os.close(fd)
+                os.dup2(_FIRST_FREE - 1, _KEEP_CHANNEL, inheritable=False)
 
     def _compile(self, payload: bytes) -> None:
         head, _, source = payload.partition(b"\n")
@@ -70,10 +81,8 @@ class Server:
         except BaseException as error:  # noqa: BLE001  SyntaxError, ValueError (NUL), MemoryError, RecursionError
             wire.send(self.channel, wire.REFUSED, child.describe(error))
             return
-        finally:
-            resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         del source, payload
-        self._prepare_stdio()
+        _limit_cpu(self.limits)
         gc.freeze()
         wire.send(self.channel, wire.COMPILED)
 
@@ -89,52 +98,37 @@ class Server:
             wire.send(self.channel, wire.REFUSED, (said or f"g++ ended with status {status}").encode())
             return
         with open(_CPP_OUTPUT, "rb") as file:
-            self.binary = wire.memory_file("program", file.read())
+            program = wire.memory_file("program", file.read())
+        os.dup2(program, _BINARY_FD, inheritable=False)
+        os.close(program)
+        self.binary = True
         _empty("/tmp")
         for fd in files:
             os.close(fd)
         _set_limits(self.limits)
+        _limit_cpu(self.limits)
         wire.send(self.channel, wire.COMPILED)
-
-    def _prepare_stdio(self) -> None:
-        """Make sys.stdin and its like once, on descriptors that every test replaces beneath them."""
-        for fd in (0, 1):
-            file = wire.memory_file("stdio")
-            os.dup2(file, fd)
-            os.close(file)
-        self.stdio = (
-            io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), "utf-8", "surrogateescape"),
-            io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8", "strict"),
-            io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace"),
-        )
-        for name, stream in zip(("stdin", "stdout", "stderr"), self.stdio, strict=True):
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
 
     def _test(self, payload: bytes, channel: int | None) -> None:
         """Fork, wait, report."""
         mode, data = payload[:1], payload[1:]
-        files = [wire.memory_file("in", data if mode == b"i" else b""), wire.memory_file("out"),
-                 wire.memory_file("result")]  # fmt: skip
+        self._lay_out(data if mode == b"i" else b"", channel)
         started = time.monotonic()
         try:
             pid = linux.fork()
         except OSError as error:
-            for fd in files:
-                os.close(fd)
             wire.send(self.channel, wire.FAILED, f"fork: {error}".encode())
             return
         if pid == 0:
-            self._child(mode, data, files, channel)
+            self._child(mode, data, keep=_KEEP_CHANNEL + (channel is not None))
         flags, status, usage = self._wait(pid, started)
         wall = time.monotonic() - started
         try:
-            if os.read(self.ready_read, 64):
+            if os.read(self.ready, 64):
                 flags |= wire.WAS_READY
         except BlockingIOError:
             pass
-        os.close(files[0])
-        output, result = (_contents(fd, self.limits["output_bytes"]) for fd in files[1:])
+        output, result = (_contents(fd, self.limits["output_bytes"]) for fd in (1, child.RESULT_FD))
         if self.scratch:
             _empty("/tmp")
         code = os.waitstatus_to_exitcode(status)
@@ -144,6 +138,25 @@ class Server:
         )  # fmt: skip
         wire.send(self.channel, wire.OUTCOME, report + output + result)
 
+    def _lay_out(self, given: bytes, channel: int | None) -> None:
+        """Put a test's descriptors where its process expects them.
+
+        One at a time: a file that is opened gets the lowest free number, the one that was just closed.
+        """
+        os.close(0)
+        os.memfd_create("in", 0)
+        if given:
+            wire.write_all(0, given)
+            os.lseek(0, 0, os.SEEK_SET)
+        os.close(1)
+        os.memfd_create("out", 0)
+        os.close(2)
+        os.open("/dev/null", os.O_RDWR)
+        os.close(child.RESULT_FD)
+        os.memfd_create("result", 0)
+        if channel is not None:
+            os.dup2(channel, _KEEP_CHANNEL)
+
     def _wait(self, pid: int, started: float) -> tuple[int, int, resource.struct_rusage]:
         """Wait for the test's process, no longer than its limits or than the host stays.
 
@@ -152,36 +165,39 @@ class Server:
         """
         flags = 0
         cpu_clock = (~pid << 3) | 2  # CPUCLOCK_SCHED of the process, as clock_getcpuclockid makes it
-        fd = os.pidfd_open(pid)
-        try:
-            poller = select.poll()
-            poller.register(fd, select.POLLIN)
-            poller.register(self.channel.fileno(), select.POLLHUP)
-            cpu_left = self.limits["cpu_s"]
-            while not flags:
-                wall_left = self.limits["wall_s"] - (time.monotonic() - started)
-                events = dict(poller.poll(max(0.0, min(wall_left, cpu_left + 0.002)) * 1000))
-                if events:
-                    break
-                cpu_left = self.limits["cpu_s"] - time.clock_gettime(cpu_clock)
-                flags = wire.HIT_CPU if cpu_left < 0 else wire.HIT_WALL if wall_left <= 0 else 0
-            if flags or fd not in events:
+        cpu_s, wall_s = self.limits["cpu_s"], self.limits["wall_s"]
+        pause = min(cpu_s + 0.002, wall_s, _HOST_CHECK_S)
+        while True:
+            signal.sigtimedwait(_CHILD_ENDED, pause)
+            ended, status, usage = os.wait4(pid, 0 if flags else os.WNOHANG)
+            if ended:
+                return flags, status, usage
+            cpu_left = cpu_s - time.clock_gettime(cpu_clock)
+            wall_left = wall_s - (time.monotonic() - started)
+            if cpu_left < 0 or wall_left <= 0 or self._host_is_gone():
+                flags = wire.HIT_CPU if cpu_left < 0 else wire.HIT_WALL
                 os.kill(pid, signal.SIGKILL)
-        finally:
-            os.close(fd)
-        _, status, usage = os.wait4(pid, 0)
-        return flags, status, usage
+            pause = max(0.0, min(wall_left, cpu_left + 0.002, _HOST_CHECK_S))
 
-    def _child(self, mode: bytes, data: bytes, files: list[int], channel: int | None) -> None:
-        """The test's process; does not return."""
+    def _host_is_gone(self) -> bool:
+        poller = select.poll()
+        poller.register(self.channel.fileno(), select.POLLHUP)
+        return bool(poller.poll(0))
+
+    def _child(self, mode: bytes, data: bytes, *, keep: int) -> None:
+        """The test's process, which keeps the descriptors below ``keep``; does not return."""
         status = _SETUP_FAILED
         try:
-            self._enter(files, channel)
-            if self.binary is not None:
-                os.execve(_BINARY_FD, ["solution"], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
+            if self.binary:
+                self._become_binary(keep)
+            door = self.filters.get("python")
+            if door is not None:
+                linux.install_filter(door)
+            os.write(_READY_FD, b"r")
+            os.closerange(keep, _LAST_FD)
             assert self.code is not None
             if mode == b"i":
-                status = child.run_program(self.code)
+                status = child.run_program(self.code, self.main)
             elif mode == b"c":
                 status = child.run_calls(self.code, data)
             elif mode == b"s":
@@ -195,27 +211,31 @@ class Server:
         finally:
             os._exit(status)
 
-    def _enter(self, files: list[int], channel: int | None) -> None:
-        """Arrange the descriptors, close the door, and say that this worked."""
-        ready = self.ready_write
-        for target, fd in zip((0, 1, child.RESULT_FD, _READY_FD), (*files, ready), strict=True):
-            os.dup2(fd, target)
-        if channel is not None:
-            os.dup2(channel, _KEEP_CHANNEL)
-        null = os.open("/dev/null", os.O_RDWR)
-        os.dup2(null, 2)
-        if self.binary is not None:
-            os.dup2(self.binary, _BINARY_FD, inheritable=False)
-        os.closerange(_BINARY_FD + (self.binary is not None), self.limits["highest_fd"])
-        if channel is None:
-            os.close(_KEEP_CHANNEL)
-        last = int(2 * self.limits["cpu_s"]) + 2
-        resource.setrlimit(resource.RLIMIT_CPU, (last, last))
-        chosen = self.filters.get("binary" if self.binary is not None else "python")
-        if chosen is not None:
-            linux.install_filter(chosen)
+    def _become_binary(self, keep: int) -> None:
+        """Turn the test's process into the compiled program; does not return."""
+        os.set_inheritable(2, True)
+        os.closerange(_BINARY_FD + 1, _LAST_FD)
+        if self.filters:
+            linux.install_filter(self.filters["binary"])
         os.write(_READY_FD, b"r")
-        os.close(_READY_FD)
+        os.closerange(keep, _BINARY_FD)
+        os.execve(_BINARY_FD, ["solution"], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
+
+
+def prepare_stdio() -> None:
+    """Make sys.stdin and its like once, on descriptors that every test replaces beneath them."""
+    for fd in (0, 1):
+        file = wire.memory_file("stdio")
+        os.dup2(file, fd)
+        os.close(file)
+    stdio = (
+        io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), "utf-8", "surrogateescape"),
+        io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8", "strict"),
+        io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace"),
+    )
+    for name, stream in zip(("stdin", "stdout", "stderr"), stdio, strict=True):
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _become_compiler(files: list[int], door: linux.Filter | None, cpu_s: int) -> None:
@@ -255,19 +275,26 @@ def _set_limits(limits: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
 
 
+def _limit_cpu(limits: dict[str, Any]) -> None:
+    """The second line against endless tests, inherited by each of them: with room for the server's own work."""
+    last = int(time.process_time() + 2 * limits["cpu_s"]) + _SERVER_CPU_S
+    resource.setrlimit(resource.RLIMIT_CPU, (last, last))
+
+
 def _contents(fd: int, limit: int) -> bytes:
-    try:
-        size = min(os.fstat(fd).st_size, limit)
-        parts, at = [], 0
-        while at < size:
-            part = os.pread(fd, size - at, at)
-            if not part:
-                break
-            parts.append(part)
-            at += len(part)
-        return b"".join(parts)
-    finally:
-        os.close(fd)
+    """What a file holds from its start; one call where that is little."""
+    parts = [os.pread(fd, min(_LITTLE, limit), 0)]
+    at = len(parts[0])
+    if at < _LITTLE:
+        return parts[0]
+    size = min(os.fstat(fd).st_size, limit)
+    while at < size:
+        part = os.pread(fd, size - at, at)
+        if not part:
+            break
+        parts.append(part)
+        at += len(part)
+    return b"".join(parts)
 
 
 def _empty(folder: str) -> None:

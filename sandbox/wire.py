@@ -116,8 +116,12 @@ def memory_file(name: str, data: bytes = b"") -> int:
     """A file in memory, positioned at its start."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC)
     if data:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, data)
         os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -179,9 +179,13 @@ def _settings(layout: Layout, kind: str, level: str, scratch_mib: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """All that a solution sees of the environment; a fixed hash seed makes runs repeatable."""
+    """All that a solution sees of the environment; a fixed hash seed makes runs repeatable.
+
+    ``LD_BIND_NOW``: library calls are looked up once, not in each test's process.
+    """
     return {
-        "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "LANG": "C.UTF-8",
+        "LD_BIND_NOW": "1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1",
+        "LANG": "C.UTF-8",
         "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
     }  # fmt: skip
 
@@ -195,7 +199,7 @@ def _limits_for_server(limits: Limits, language: Language, zygote: Zygote) -> di
         "language": language, "memory_bytes": (limits.memory_mib << 20) * (2 if zygote.kind == "numpy" else 1),
         "output_bytes": _output_bytes(limits), "open_files": limits.open_files, "threads": limits.threads,
         "compile_s": limits.compile_s, "wall_s": limits.wall_s, "cpu_s": limits.time_limit_s,
-        "stack_bytes": _STACK, "highest_fd": 256,
+        "stack_bytes": _STACK,
     }  # fmt: skip
 
 

@@ -16,8 +16,8 @@ import socket
 import sys
 import threading
 
-from sandbox import isolate, linux, seccomp, wire
-from sandbox.server import Server
+from sandbox import isolate, linux, rehearsal, seccomp, wire
+from sandbox.server import Server, prepare_stdio
 
 _DEFAULT_THREAD_STACK = 8 << 20
 
@@ -25,6 +25,7 @@ _DEFAULT_THREAD_STACK = 8 << 20
 def main() -> None:
     """Entry point of the zygote's process: ``argv[1]`` is the settings' JSON, ``argv[2]`` the descriptor."""
     settings = json.loads(sys.argv[1])
+    os.environ.pop("LD_BIND_NOW", None)  # it has done its work
     channel = socket.socket(fileno=int(sys.argv[2]))
     sys.path[:] = settings["path"]
     for name in settings["preload"]:
@@ -41,6 +42,8 @@ def main() -> None:
         del sys.modules[name]  # a solution's own modules may be called so
     sys.argv[:] = ["solution.py"]
     filters = _close_doors(walls, allow_exec=settings["kind"] == "cpp")
+    rehearsal.rehearse()
+    prepare_stdio()
     random.seed(0)  # every test starts with the same state: runs are repeatable
     gc.collect()
     gc.freeze()
@@ -84,7 +87,8 @@ def _start_server(channel: socket.socket, fd: int, walls: isolate.Walls, filters
         if walls.level != "full":
             os.setpgid(0, 0)
         isolate.become_nobody(walls)
-        Server(fd, filters, scratch=bool(walls.scratch_mib)).serve()
+        server = Server(fd, filters, scratch=bool(walls.scratch_mib))
+        server.serve()
     except wire.Gone:
         status = 0
     finally:
