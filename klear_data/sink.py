@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gzip
+import json
 import os
 import sys
 import time
@@ -42,11 +44,13 @@ class StdoutSink:
     _flush_every_s = 0.2
 
     def __init__(self) -> None:
+        if sys.stdout is None:
+            raise UsageError("<stdout>: closed; expected a place for the records; name a file with -o")
         self._stream = sys.stdout.buffer
         self._flushed_at_s = 0.0
 
     def write(self, record: Record) -> None:
-        with _stdout_errors():
+        with stdout_errors():
             self._stream.write(to_line(record))
             now_s = time.monotonic()
             if now_s - self._flushed_at_s > self._flush_every_s:
@@ -60,12 +64,18 @@ class StdoutSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            with _stdout_errors():
+            with stdout_errors():
                 self._stream.flush()
 
 
 @contextmanager
-def _stdout_errors() -> Iterator[None]:
+def stdout_errors() -> Iterator[None]:
+    """What writing to stdout can fail with, as klear's own errors.
+
+    Raises:
+        ClosedPipe: its reader has gone.
+        UsageError: it can't be written (``> /dev/full``).
+    """
     try:
         yield
     except BrokenPipeError:
@@ -77,7 +87,8 @@ def _stdout_errors() -> Iterator[None]:
 class FileSink:
     """Records in a file, written beside it under a temporary name and renamed at the end.
 
-    The suffix picks the form: ``.jsonl``, ``.gz``, ``.zst``, ``.parquet``.
+    The suffix picks the form: ``.jsonl``, ``.gz``, ``.zst``, ``.parquet``. A link is followed. What is no
+    regular file (``/dev/null``, a named pipe) must not be replaced by one and is written in place.
 
     Raises:
         UsageError: the folder is missing or can't be written, or the disk is full.
@@ -85,11 +96,13 @@ class FileSink:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         if self.path.is_dir():
-            raise UsageError(f"{path}: a folder; expected a file to write; name a file inside it")
+            raise UsageError(f"{path or repr(path)}: a folder; expected a file to write; name a file inside it")
+        self._target = Path(os.path.realpath(path))
+        self._in_place = self.path.exists() and not self.path.is_file()
+        self._temporary = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
         try:
-            self._raw: IO[bytes] = open(self._temporary, "wb")  # noqa: SIM115  (closed in __exit__)
+            self._raw: IO[bytes] = open(self.path if self._in_place else self._temporary, "wb")  # noqa: SIM115
         except OSError as error:
             raise unwritable(self.path, error) from None
         self._stream = self._encoder()
@@ -116,9 +129,11 @@ class FileSink:
         if self._stream is not self._raw:
             self._stream.close()
         self._raw.flush()
+        if self._in_place:
+            return
         os.fsync(self._raw.fileno())
         self._raw.close()
-        os.replace(self._temporary, self.path)
+        os.replace(self._temporary, self._target)
 
     def __enter__(self) -> FileSink:
         return self
@@ -159,6 +174,13 @@ class ParquetSink(FileSink):
         super()._finish()
 
 
+class JsonSink(FileSink):
+    """One object in a file of its own, indented for reading; complete or absent like every output."""
+
+    def _write(self, record: Record) -> None:
+        self._stream.write(json.dumps(record, ensure_ascii=False, indent=2).encode(errors="backslashreplace") + b"\n")
+
+
 class ResumableSink:
     """Records in ``FILE.partial``, on disk as they finish, which becomes ``FILE`` when the stage is done.
 
@@ -169,7 +191,7 @@ class ResumableSink:
         finished: the records found in the partial file: how many, and the last one.
 
     Raises:
-        UsageError: the path is stdout or not plain ``.jsonl``, or can't be written.
+        UsageError: the path is stdout or not plain ``.jsonl``, can't be written, or another run is writing it.
     """
 
     def __init__(self, path: str) -> None:
@@ -177,22 +199,34 @@ class ResumableSink:
             raise UsageError(
                 f"--output {path}: can't be resumed; expected a .jsonl file with --resume; name one with -o FILE.jsonl"
             )
-        self.path = Path(path)
+        self.path = Path(os.path.realpath(path))
         self.partial = self.path.with_name(self.path.name + ".partial")
         self.finished = 0
         self.last: Record | None = None
         try:
-            self._stream = open(self.partial, "r+b" if self.partial.exists() else "w+b")  # noqa: SIM115
+            self._stream = open(self.partial, "a+b")  # noqa: SIM115  (closed in __exit__)
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._recover()
+        except BlockingIOError:
+            raise UsageError(
+                f"{self.partial}: another run is writing it; expected one run at a time; wait for it or stop it"
+            ) from None
         except OSError as error:
             raise unwritable(self.path, error) from None
 
     def _recover(self) -> None:
         end = 0
+        self._stream.seek(0)
         for line in self._stream:
             if not line.endswith(b"\n"):
                 break
-            self.last = parse_object(line)
+            try:
+                self.last = parse_object(line)
+            except ValueError as error:
+                raise UsageError(
+                    f"{self.partial}:{self.finished + 1}: {error}; expected the finished records of an earlier run; "
+                    f"cut the file before this line, or remove it to begin anew"
+                ) from None
             self.finished += 1
             end += len(line)
         self._stream.seek(end)
@@ -214,9 +248,9 @@ class ResumableSink:
         try:
             self._stream.flush()
             os.fsync(self._stream.fileno())
-            self._stream.close()
             if kind is None:
                 os.replace(self.partial, self.path)
+            self._stream.close()  # and with it the lock
         except OSError as problem:
             raise unwritable(self.path, problem) from None
 
@@ -231,7 +265,7 @@ def open_sink(path: str) -> Sink:
 def unwritable(path: Path, error: OSError) -> UsageError:
     """The error for a file that can't be written, with what to do about it."""
     if error.errno == errno.ENOSPC:
-        advice = "free some space or write elsewhere; the unfinished file was removed"
+        advice = "free some space or write elsewhere"
     elif isinstance(error, FileNotFoundError):
         advice = f"create the folder {path.parent} first"
     else:
