@@ -11,11 +11,13 @@ import base64
 import gzip
 import io
 import json
+import math
 import re
 import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -30,6 +32,9 @@ _BOM = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 1 << 20
 # orjson reads an integer beyond 64 bits as a float; such lines go to the slower exact parser.
 _LONG_DIGITS = re.compile(rb"\d{19}")
+MAX_LEVELS = 200
+"""Objects and lists inside each other; what is nested deeper could be read and not written again."""
+_TOO_DEEP = f"nested too deeply; expected at most {MAX_LEVELS} levels"
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def parse_object(line: bytes) -> Record:
     """Parse one JSON object exactly.
 
     Integers keep all their digits and lone surrogate escapes (``\\ud800``) survive; NaN and Infinity are no
-    JSON and are refused.
+    JSON and are refused, and so is a number too large for a double.
 
     Raises:
         ValueError: with what is wrong and what was expected.
@@ -70,7 +75,21 @@ def parse_object(line: bytes) -> Record:
         value = _parse_slowly(line)
     if not isinstance(value, dict):
         raise ValueError(f"a JSON {_json_type(value)}; expected one JSON object a line")
+    if line.count(b"[") + line.count(b"{") > MAX_LEVELS and nested_deeper(value, than=MAX_LEVELS):
+        raise ValueError(_TOO_DEEP)
     return value
+
+
+def nested_deeper(value: object, *, than: int) -> bool:
+    """True if objects and lists stand inside each other at more than this many levels.
+
+    >>> nested_deeper({"a": [1]}, than=2), nested_deeper({"a": [1]}, than=1)
+    (False, True)
+    """
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return than == 0 or any(nested_deeper(part, than=than - 1) for part in inner)
 
 
 def _parse_slowly(line: bytes) -> Any:
@@ -81,13 +100,28 @@ def _parse_slowly(line: bytes) -> Any:
             f"not valid UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); expected UTF-8 text"
         ) from None
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer)
     except RecursionError:
-        raise ValueError("nested too deeply; expected at most some hundred levels") from None
+        raise ValueError(_TOO_DEEP) from None
     except json.JSONDecodeError as error:
-        if error.pos >= len(text.rstrip()):
+        what = error.msg.removesuffix(" at")
+        if error.pos >= len(text.rstrip()) or what.startswith("Unterminated string"):
             raise ValueError("ends in the middle of a JSON object; expected a whole one") from None
-        raise ValueError(f"not JSON ({error.msg} at column {error.pos + 1}); expected one JSON object") from None
+        raise ValueError(f"not JSON ({what} at column {error.pos + 1}); expected one JSON object") from None
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"the number {digits[:40]} is too large; expected one that a double can hold")
+    return number
+
+
+def _integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:  # Python converts no more, since that takes quadratic time
+        raise ValueError(f"an integer of {len(digits):,} digits; expected at most 4,300") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -99,7 +133,7 @@ def _json_type(value: object) -> str:
     return names.get(type(value), "number")
 
 
-def to_line(record: Record) -> bytes:
+def to_line(record: Any) -> bytes:
     """The record as one line of UTF-8 JSON with its ``\\n``; what UTF-8 can't hold is escaped."""
     try:
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
@@ -122,6 +156,8 @@ class Source:
 
     def _open(self) -> io.BufferedReader:
         if self.path == STDIO:
+            if sys.stdin is None:
+                raise UsageError("<stdin>: closed; expected records there; name a file to read")
             return cast(io.BufferedReader, sys.stdin.buffer)
         try:
             stream = open(self.path, "rb")  # noqa: SIM115  (closed in close())
@@ -174,16 +210,19 @@ class Source:
                 f"{self.name}:{number + 1}: the compressed data is damaged or ends early ({error}); expected a "
                 f"whole file; fetch or write it again"
             ) from None
+        except OSError as error:
+            raise UsageError(f"{self.name}:{number + 1}: can't be read on ({error.strerror}); check the disk") from None
 
     def _json_array_or_lines(self) -> Iterator[tuple[str, Record] | BadLine]:
         """A ``.json`` file: one array of objects (read whole), or JSON lines under another name."""
-        head = self._raw.read(4096).removeprefix(_BOM).lstrip()
-        self._raw.seek(0)
-        if not head.startswith(b"["):
-            yield from self._lines(_chunks(self._raw))
+        head = self._raw.read(4096)
+        if not head.removeprefix(_BOM).lstrip().startswith(b"["):
+            yield from self._lines(chain([head], _chunks(self._raw)))
             return
         try:
-            rows = _parse_slowly(self._raw.read().removeprefix(_BOM))
+            rows = _parse_slowly((head + self._raw.read()).removeprefix(_BOM))
+            if nested_deeper(rows, than=MAX_LEVELS + 1):
+                raise ValueError(_TOO_DEEP)
         except ValueError as error:
             raise RecordError(f"{self.name}: {error}; as it begins with '[', one JSON array of objects") from None
         for number, row in enumerate(rows, start=1):
@@ -191,7 +230,7 @@ class Source:
             if isinstance(row, dict):
                 yield where, row
             else:
-                yield BadLine(where, f"a JSON {_json_type(row)}; expected a JSON object", orjson.dumps(row))
+                yield BadLine(where, f"a JSON {_json_type(row)}; expected a JSON object", to_line(row).rstrip(b"\n"))
 
     def _parquet_rows(self) -> Iterator[tuple[str, Record] | BadLine]:
         from klear_data.parquet import read_rows

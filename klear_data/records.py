@@ -6,6 +6,7 @@ stage is about to use and at nothing else.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -19,23 +20,44 @@ Check = Callable[[Record], str | None]
 """Says what is wrong with a record, ``None`` where nothing is."""
 
 
+# Keys that later stages look into: absent or null, or of this type.
+_TYPES: dict[str, tuple[type, str]] = {
+    "data_source": (str, "a string"),
+    "extra_info": (dict, "an object"),
+    "curation": (dict, "an object"),
+    "sampling": (dict, "an object"),
+    "rollouts": (list, "a list of completions"),
+    "difficulty": (dict, "an object"),
+}
+
+
+def shown(value: object) -> str:
+    """A value for an error message: as Python prints it, cut where it gets long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def problem_of(record: Record) -> str | None:
     """What keeps this object from being a klear record, ``None`` if it is one."""
     schema = record.get("schema")
     if schema != SCHEMA:
-        found = "no key 'schema'" if schema is None else f"schema {schema!r}"
+        found = "no key 'schema'" if schema is None else f"schema {shown(schema)}"
         return f"{found}; expected {SCHEMA!r}; raw problem files go through `klear curate` first"
     if not isinstance(record.get("id"), str):
         return "key 'id' is not a string; expected the 16 hex digits that `klear curate` writes"
     if record.get("ability") not in ABILITIES:
-        return f"key 'ability' is {record.get('ability')!r}; expected one of {', '.join(ABILITIES)}"
+        return f"key 'ability' is {shown(record.get('ability'))}; expected one of {', '.join(ABILITIES)}"
     prompt_problem = messages_problem(record.get("prompt"), "prompt")
     if prompt_problem:
         return prompt_problem
     reward_model = record.get("reward_model")
     if not isinstance(reward_model, dict) or not isinstance(reward_model.get("ground_truth"), str):
         return "key 'reward_model.ground_truth' is not a string; expected the gold answer or the tests as JSON"
-    return None
+    for key, (kind, expected) in _TYPES.items():
+        value = record.get(key)
+        if value is not None and not isinstance(value, kind):
+            return f"key {key!r} is {shown(value)}; expected {expected}"
+    return _rollouts_problem(record.get("rollouts") or [])
 
 
 def messages_problem(messages: object, key: str) -> str | None:
@@ -56,9 +78,12 @@ def rollouts_problem(record: Record) -> str | None:
     problem = problem_of(record)
     if problem:
         return problem
-    rollouts = record.get("rollouts")
-    if not isinstance(rollouts, list):
+    if record.get("rollouts") is None:
         return "no key 'rollouts'; expected a list of completions; run `klear sample` first"
+    return None
+
+
+def _rollouts_problem(rollouts: list[Any]) -> str | None:
     for position, rollout in enumerate(rollouts):
         if not isinstance(rollout, dict) or not isinstance(rollout.get("completion"), str):
             return f"rollouts[{position}].completion is not a string; expected what the model wrote"
@@ -74,7 +99,11 @@ def rewards_problem(record: Record) -> str | None:
     for position, rollout in enumerate(record["rollouts"]):
         if "reward" not in rollout or not isinstance(rollout.get("verdict"), str):
             return f"rollouts[{position}] has no reward and verdict; expected both; run `{command}` first"
-        reward = rollout["reward"]
-        if reward is not None and (isinstance(reward, bool) or not isinstance(reward, int | float)):
-            return f"rollouts[{position}].reward is {reward!r}; expected a number or null"
+        if rollout["reward"] is not None and not is_number(rollout["reward"]):
+            return f"rollouts[{position}].reward is {shown(rollout['reward'])}; expected a number or null"
     return None
+
+
+def is_number(value: object) -> bool:
+    """True for what a double can hold; JSON's true and false are no numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from klear_data.records import Record, problem_of
+from klear_data.records import Record, is_number, problem_of, shown
 from klear_data.stage import Drop
 
 Keep = Literal["majority", "all"]
@@ -16,7 +16,14 @@ def labelled_problem(record: Record) -> str | None:
     problem = problem_of(record)
     if problem is None and not isinstance(record.get("difficulty"), dict):
         return "no key 'difficulty'; expected one for --keep majority; run `klear label` first"
+    if problem is None and not _is_rate(record["difficulty"].get("pass_rate")):
+        found = shown(record["difficulty"].get("pass_rate"))
+        return f"key 'difficulty.pass_rate' is {found}; expected a number or null; run `klear label` first"
     return problem
+
+
+def _is_rate(value: object) -> bool:
+    return value is None or is_number(value)
 
 
 def rl_prompts(

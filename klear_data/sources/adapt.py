@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from klear_data.records import SCHEMA, Record, problem_of, rollouts_problem
+from klear_data.records import SCHEMA, Record, problem_of
 from klear_data.sources.columns import Row, as_json, unquoted
 from klear_data.sources.golds import ANSWER_COLUMNS, SOLUTION_COLUMNS, read_gold, unwrapped
 from klear_data.sources.paths import source_name
@@ -33,10 +33,12 @@ def to_record(raw: dict[str, Any], where: str, *, ability: str | None = None) ->
         ValueError: the row fits no schema: what is wrong; what was expected; what to do.
     """
     if "schema" in raw and raw["schema"] == SCHEMA:
-        problem = rollouts_problem(raw) if "rollouts" in raw else problem_of(raw)
+        problem = problem_of(raw)
         if problem:
             raise ValueError(problem)
-        return raw
+        return (
+            raw if raw.get("data_source") is not None else {**raw, "data_source": source_name(where.rpartition(":")[0])}
+        )
     row = Row(raw)
     path, _, line = where.rpartition(":")
     named = isinstance(row.peek("data_source"), str)

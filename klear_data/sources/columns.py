@@ -8,6 +8,8 @@ import datetime
 import json
 from typing import Any
 
+from klear_data.jsonl import MAX_LEVELS, nested_deeper
+
 
 class Row:
     """The columns of a raw row; what is taken is remembered, so that the rest can be kept."""
@@ -63,7 +65,7 @@ def unquoted(value: Any) -> Any:
             inner = parse(value.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
-        return inner if isinstance(inner, list | dict) else value
+        return inner if isinstance(inner, list | dict) and not nested_deeper(inner, than=MAX_LEVELS) else value
     return value
 
 

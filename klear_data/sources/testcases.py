@@ -96,7 +96,7 @@ def _mbpp(row: Row) -> str:
 def _setup(row: Row) -> str:
     """What an MBPP test needs before it: imports as a list of lines, or as one block of code."""
     setup = unquoted(row.peek("test_imports", "test_setup_code"))
-    text = "\n".join(setup) if isinstance(setup, list) else setup or ""
+    text = "\n".join(map(as_text, setup)) if isinstance(setup, list) else as_text(setup)
     return f"{text}\n" if text else ""
 
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import threading
 
 import pytest
 import zstandard
@@ -57,7 +58,7 @@ def test_line_separators_inside_strings_do_not_split_lines(tmp_path):
         (b'{"a":"\xff"}', "UTF-8"),
         (b'{"a":"x\x00"}', "not JSON"),
         (b'{"a":1}\x00', "not JSON"),
-        (b'{"a":"cut', "not JSON"),
+        (b'{"a":"cut', "ends in the middle"),
         (b'{"a":[1,2', "middle of a JSON object"),
         (b"[1,2]", "a JSON array"),
         (b'"text"', "a JSON string"),
@@ -231,3 +232,50 @@ def test_a_pipe_is_read_as_it_comes(monkeypatch):
     os.write(write_end, b"2}\n")
     os.close(write_end)
     assert list(items) == [("<stdin>:2", {"a": 2})]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (b"1e400", "too large"),
+        (b"-1e400", "too large"),
+        (b"9" * 5000, "5,000 digits"),
+        (b"[" * 201 + b"]" * 201, "at most 200 levels"),
+        (b'{"a":' * 201 + b"1" + b"}" * 201, "at most 200 levels"),
+        (b'"cut', "ends in the middle"),
+    ],
+)
+def test_what_could_not_be_written_again_is_not_read(value, said):
+    with pytest.raises(ValueError, match=said):
+        parse_object(b'{"x":' + value + b"}")
+
+
+def test_two_hundred_levels_go_in_and_out():
+    line = b'{"x":' + b"[" * 199 + b"]" * 199 + b"}"
+    assert to_line(parse_object(line)) == line + b"\n"
+
+
+def test_brackets_inside_strings_are_no_levels():
+    line = b'{"x":"' + b"[{" * 500 + b'"}'
+    assert to_line(parse_object(line)) == line + b"\n"
+
+
+def test_elements_of_an_array_that_are_no_objects_are_bad_lines(tmp_path):
+    (tmp_path / "a.json").write_bytes(rb'[{"a":1},123456789012345678901234567890,"\ud800",[]]')
+    first, *bad = Source(str(tmp_path / "a.json"))
+    assert first[1] == {"a": 1}
+    assert [json.loads(line.raw) for line in bad] == [123456789012345678901234567890, "\ud800", []]
+
+
+def test_a_json_file_may_be_a_pipe(tmp_path):
+    for name, content in {"array": b'[{"a":1}]', "lines": b'{"a":1}\n'}.items():
+        pipe = tmp_path / f"{name}.json"
+        os.mkfifo(pipe)
+        threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True).start()
+        assert [row for _, row in Source(str(pipe))] == [{"a": 1}]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that fails when it is read")
+def test_a_file_that_fails_while_it_is_read_is_said():
+    with pytest.raises(UsageError, match="/proc/self/mem:1: can't be read"):
+        list(Source("/proc/self/mem"))

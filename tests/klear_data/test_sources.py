@@ -420,3 +420,21 @@ def test_any_row_is_a_record_or_says_why_not(row):
 @pytest.mark.parametrize("module", [adapt, columns, golds, paths, testcases])
 def test_the_examples_in_the_docstrings_hold(module):
     assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("setup", [[1], [["import math"]], 7])
+def test_a_setup_of_no_text_is_no_bug(setup):
+    row = {"text": "add", "test_list": ["assert add(1, 1) == 2"], "test_setup_code": setup}
+    assert to_record(row, "mbpp.jsonl:1")["ability"] == "code"
+
+
+def test_text_that_holds_json_too_deep_to_write_stays_text():
+    text = "[" * 500 + "]" * 500
+    record = to_record({"question": "1 + 1?", "answer": "2", "extra_info": text}, "x.jsonl:1")
+    assert record["extra_info"]["extra_info"] == text
+
+
+def test_a_record_without_a_data_source_gets_its_files_name():
+    record = to_record({"question": "1 + 1?", "answer": "2", "data_source": "a"}, "x.jsonl:1")
+    del record["data_source"]
+    assert to_record(record, "set.jsonl:1")["data_source"] == "set"
