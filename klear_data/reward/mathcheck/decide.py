@@ -54,9 +54,15 @@ def gold_forms(gold: str) -> tuple[str, ...]:
     return (gold,)
 
 
+_ANNOUNCEMENT = re.compile(
+    r"^\s*(?:\\text\{\s*)?(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*:)\s*:?\s*(?:\}|(?=[^{}]*$|\$))", re.IGNORECASE
+)
+
+
 @lru_cache(maxsize=65536)
 def prepared(text: str) -> str:
     """A gold or an answer in the one spelling; boxes inside it are opened first."""
+    text = _ANNOUNCEMENT.sub("", text)
     for _ in range(4):
         inner = boxed_answer(text) if "\\boxed" in text or "\\fbox" in text else None
         if inner is None:
@@ -168,7 +174,7 @@ class NeedsSympy(Exception):
     """Whether a formula can be read is for sympy to say."""
 
 
-_PLACEHOLDER = re.compile(r"\\ldots|[A-Za-z∠△]+")
+_PLACEHOLDER = re.compile(r"(?:\d+\.\d+)?\s*\\ldots|[A-Za-z∠△]+")
 
 
 def _held_as_text(text: str) -> bool:

@@ -24,6 +24,7 @@ _NUMBER = re.compile(
 )
 _DIGIT_FRACTION = re.compile(r"(\d+)\s*/\s*(\d+)(?![\d.])")
 _CHOOSE = re.compile(r"\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+_CHINESE_CHOOSE = re.compile(r"C_(\d{1,6})")  # C_{10}^{3}, ten choose three
 _TIMES = re.compile(r"\\cdot(?![A-Za-z])|\\times(?![A-Za-z])|\\ast(?![A-Za-z])|\*(?!\*)")
 _DIVIDE = re.compile(r"\\div(?![A-Za-z])|/")
 _POWER = re.compile(r"\^|\*\*")
@@ -261,6 +262,12 @@ class Reader(Cursor):
         if self.peek() == "_":
             self.at += 1
             name += "_" + self.raw_subscript()
+        if (pair := _CHINESE_CHOOSE.fullmatch(name)) and self.peek() == "^":
+            mark = self.at
+            lower = self.power()
+            if lower is not None and lower[0] == "num" and lower[1].denominator == 1 and lower[1] <= int(pair[1]):
+                return ("binom", num(int(pair[1])), lower)
+            self.at = mark
         if name == "C" and (chosen := _CHOOSE.match(self.text, self.at)):
             self.at = chosen.end()
             return ("binom", num(int(chosen[1])), num(int(chosen[2])))

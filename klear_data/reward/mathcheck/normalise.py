@@ -38,6 +38,13 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, to in (
         (r"\\(?:d|t|c)frac(?![A-Za-z])", r"\\frac"),
         (r"\\(?:tbinom|dbinom)(?![A-Za-z])", r"\\binom"),
+        (r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
+        (r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+        (r"(?:^|\{\})[\^_]\s*\{?(\d+)\}?\s*(?:\\mathrm\{C\}|C)\s*_\s*\{?(\d+)\}?", r"\\binom{\1}{\2}"),
+        (r"\\(?:text)?color\s*\{[^{}]*\}", ""),
+        (r"\s*\\pmod\s*(?:(\w)|\{\s*(\w+)\s*\})", r" \\pmod{\1\2}"),
+        (r"\\math(?:rm|bf)\s*\{C\}(?=\s*_)", "C"),
+        (r"\\math(?:bf|rm|it)\s+([A-Za-z0-9])(?![A-Za-z])", r"\1"),
         (r"\\(?:left|right|[bB]ig[glrm]?|[bB]igg[lrm]?)(?![A-Za-z])\s*\.", ""),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])", ""),
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits)(?![A-Za-z])", " "),
@@ -80,9 +87,13 @@ _STYLE = re.compile(
     r"\\(?:text(?:bf|it|rm|tt|sf|normal|up|sl)?|mathrm|mathbf|mathit|mathsf|mathtt|mbox|hbox|operatorname\*?|"
     r"boldsymbol|bm|emph|underline|boxed|fbox|mathord|mathcal|ensuremath|pmb)\s*\{([^{}]*)\}"
 )
+# What is left of these holds a formula with braces of its own: the style goes, the group stays.
+_STYLED_GROUP = re.compile(r"\\(?:math(?:bf|rm|it|sf|tt)|boldsymbol|bm|ensuremath|textbf)\s*(?=\{)")
 _WORDY = re.compile(r"[A-Za-z\u00c0-\u024f\u3400-\u9fff]")
 _OUTER = re.compile(r"(?:\$\$?|\\[()\[\]])")
-_FUNCTION_NAMES = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp sqrt max min gcd lcm mod"
+_FUNCTION_NAMES = (
+    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp cis sqrt max min gcd lcm mod"
+)
 _FUNCTION_WORDS = frozenset(_FUNCTION_NAMES.split())
 
 
@@ -125,7 +136,7 @@ def _strip_wrappers(text: str) -> str:
         text = re.sub(r"^`+(.*?)`+$", r"\1", text, flags=re.DOTALL).strip()
         if re.fullmatch(r"\$?\\\$.*?\\\$\$?", text, re.DOTALL):
             text = text.replace("\\$", "")
-        text = re.sub(r"(?<!\\)[.,;:。]+$", "", text).strip()
+        text = re.sub(r"(?<![\\.])[.,;:。]$|(?<!\\)[,;:。]+$", "", text).strip()
         if text == before:
             break
     return text
@@ -155,6 +166,7 @@ def normalise(text: str) -> str:
         if styled == text:
             break
         text = styled
+    text = _STYLED_GROUP.sub("", text)
     text = text.replace("\x01", "\\text{").replace("\x02", "}")
     text = re.sub(r"\s+", " ", text).strip()
     return _strip_wrappers(text)

@@ -77,7 +77,8 @@ def numeral(text: str) -> Numeral | None:
         return None
     base = int(match[3]) if match[3].isdigit() else _BASE_WORDS.get(match[3], 0)
     digits = match[2].replace(" ", "").lstrip("0") or "0"
-    if not 2 <= base <= 36 or not any(c.isdigit() for c in match[2]):
+    letters_only = not any(c.isdigit() for c in match[2])
+    if not 2 <= base <= 36 or (letters_only and (base <= 10 or len(digits) < 2)):
         return None
     if any(int(c, 36) >= base for c in digits if c != "."):
         return None

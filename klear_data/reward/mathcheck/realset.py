@@ -102,6 +102,8 @@ def _group(group: Group) -> NamedTree:
     if group.opening in ("(", "[") and len(group.items) == 2:
         low, high = (_end(item) for item in group.items)
         low_infinite, high_infinite = uses(low, "inf"), uses(high, "inf")
+        if not low_infinite and not high_infinite and sign(("add", high, ("neg", low))) == -1:
+            raise NoSet("an interval from right to left")
         low_closed = group.opening == "[" and not low_infinite
         high_closed = group.closing == "]" and not high_infinite
         return NamedTree(_atom(None if low_infinite else low, low_closed, None if high_infinite else high, high_closed))

@@ -45,7 +45,6 @@ def single_value(text: str) -> Formula | Words:
     degree = body.endswith("°") and not _FUNCTION.search(body)
     if degree:
         body = body[:-1].strip()
-        degree = not (unit and unit.name.lower() in ("c", "f"))
     words = as_words(body)
     spelled = number_word(words)
     if spelled is not None:

@@ -49,6 +49,8 @@ def shape_of(text: str) -> Shape:
     if time is not None and (time.half or len(text) <= 8):
         return time
     bare = as_words(text)
+    if bare == "infinity":
+        return single_value("\\infty")
     if bare in NO_SOLUTION or text in ("\\emptyset", "\\{\\}", "\\{ \\}"):
         return NamedSet("empty")
     if bare in REALS or text == "\\mathbb{R}":
@@ -88,7 +90,17 @@ def _listed(text: str) -> Shape | None:
     joined_by: Literal[",", "or", "and"] = (
         "or" if re.search(r"or|或|vee", joints) else "and" if "and" in joints else ","
     )
-    return Group("", tuple(shape_of(p) for p in kept), "", joined_by)
+    return Group("", _flat(kept), "", joined_by)
+
+
+def _flat(pieces: list[str]) -> tuple[Shape, ...]:
+    """The items of a list or a set; ``±1, ±i`` are four."""
+    items: list[Shape] = []
+    for piece in pieces:
+        shape = shape_of(piece)
+        spread = isinstance(shape, Group) and not shape.opening and _PM.search(piece)
+        items += shape.items if isinstance(shape, Group) and spread else (shape,)
+    return tuple(items)
 
 
 def _rows_of_lists(text: str) -> Shape | None:
@@ -145,7 +157,8 @@ def _bracketed(text: str) -> Shape | None:
             return None
         if opening == "{" and text.startswith("{") and plain_number(inside) is not None:
             return shape_of(inside)
-        return Group(opening, tuple(shape_of(p) for p in pieces), closing)
+        items = _flat(pieces) if opening == "{" else tuple(shape_of(p) for p in pieces)
+        return Group(opening, items, closing)
     if opening == "{" and text.startswith("\\{") and inside:
         return Group("{", tuple(_members(shape_of(inside))), "}")
     pairs = {"(": ")", "[": "]", "{": "}"}

@@ -39,7 +39,7 @@ time 86400 day days 天
 time 604800 week weeks 周
 month 1 month months 月 个月
 month 12 yr yrs year years 年
-money 1 dollar dollars usd bucks
+money 1 dollar dollars usd bucks 美元
 money 1/100 cent cents ¢
 euro 1 euro euros eur €
 yuan 1 元 yuan rmb
@@ -56,12 +56,13 @@ for _line in _TABLE.strip().splitlines():
     for _name in _names:
         _UNITS[_name] = Unit(_name, _dimension, Fraction(_factor))
 
-_CURRENCY = {"\\$": _UNITS["dollar"], "$": _UNITS["dollar"], "€": _UNITS["euro"], "¥": _UNITS["yuan"],
+_CURRENCY = {"\\$": _UNITS["dollar"], "USD": _UNITS["dollar"], "$": _UNITS["dollar"], "€": _UNITS["euro"], "¥": _UNITS["yuan"],
              "£": Unit("pound sterling", "sterling"), "₹": Unit("rupee", "rupee"), "Rs.": Unit("rupee", "rupee"),
              "Rs": Unit("rupee", "rupee"), "\\pounds": Unit("pound sterling", "sterling")}  # fmt: skip
-_LEADING = re.compile(r"^(-?)\s*(\\\$|\$|€|¥|£|₹|\\pounds|Rs\.?)\s*(-?)\s*(?=[\d.\\({])")
+_LEADING = re.compile(r"^(-?)\s*(\\\$|\$|€|¥|£|₹|\\pounds|Rs\.?|USD(?=[ \d]))\s*(-?)\s*(?=[\d.\\({])")
 _POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
 _POWER_SUFFIX = re.compile(r"\s*\^\s*\{?\s*(-?\d)\s*\}?$")
+_TEMPERATURE = re.compile(r"(?<=\d)\s*°\s*(?:\\text\{\s*)?([CF])\s*\}?$")
 _TEXT_TAIL = re.compile(r"\\text\{([^{}]*)\}\s*(\^\s*\{?\s*-?\d\s*\}?)?$")
 _BARE_TAIL = re.compile(
     r"(?<=[\d})\]%°\s])(?:(?<=[\d}])|\s)\s*([A-Za-z\u3400-\u9fff¢][A-Za-z\u3400-\u9fff./ ]*)(\^\s*\{?\s*-?\d\s*\}?)?$"
@@ -115,6 +116,9 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
 
     A letter that may be a variable (``5m``) is not taken for a unit unless it is marked as text.
     """
+    match = _TEMPERATURE.search(text)
+    if match:
+        return text[: match.start()].strip(), Unit("temperature", match[1])
     match = _TEXT_TAIL.search(text)
     if match and (len(match[1]) > _MAX_UNIT_CHARS or _HEDGES.intersection(match[1].lower().split())):
         return text, None

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeAlias
 
+from klear_data.reward.mathcheck.exact import rational
 from klear_data.reward.mathcheck.normalise import compact
 from klear_data.reward.mathcheck.numerals import Clock
 from klear_data.reward.mathcheck.numeric import judge, same
 from klear_data.reward.mathcheck.shape import Formula, Ratio, Shape
-from klear_data.reward.mathcheck.tree import Node, uses
+from klear_data.reward.mathcheck.tree import Node, percent, uses
 from klear_data.reward.mathcheck.units import Unit
 
 Deep: TypeAlias = Callable[[str, str], bool | None]
@@ -36,7 +37,7 @@ def same_value(gold: Formula, answer: Formula, deep: Deep | None) -> bool | None
     if gold == answer and (gold.node is None or gold.node[0] != "num"):
         return True
     factor = _unit_factor(gold.unit, answer.unit)
-    if factor is None:
+    if factor is None or (gold.unit and answer.percent) or (gold.percent and answer.unit):
         return False
     if gold.node is None or answer.node is None:
         if compact(gold.text) == compact(answer.text) and gold.percent == answer.percent:
@@ -45,12 +46,19 @@ def same_value(gold: Formula, answer: Formula, deep: Deep | None) -> bool | None
     left = gold.node if factor == 1 else ("mul", gold.node, ("num", factor))
     if gold.degree != answer.degree:
         return _degrees(gold, answer)
-    hundred: Node = ("num", Fraction(100))
     if gold.percent == answer.percent:
         return _value(left, answer.node, gold, answer, deep)
     if gold.percent:
-        return any_of([same(left, answer.node), same(("div", left, hundred), answer.node)])
-    return any_of([same(left, answer.node), same(left, ("div", answer.node, hundred))])
+        return any_of([same(left, answer.node), same(percent(left), answer.node)])
+    if _below_one(left):
+        return same(left, percent(answer.node))
+    return any_of([same(left, answer.node), same(left, percent(answer.node))])
+
+
+def _below_one(node: Node) -> bool:
+    """A gold below one without a sign is a proportion: 0.05 is 5%, never 0.05%."""
+    value = rational(node)
+    return value is not None and abs(value) < 1
 
 
 def _value(left: Node, right: Node, gold: Formula, answer: Formula, deep: Deep | None) -> bool | None:
@@ -93,7 +101,7 @@ def _degrees(gold: Formula, answer: Formula) -> bool | None:
     marked, bare = (gold, answer) if gold.degree else (answer, gold)
     assert marked.node is not None
     assert bare.node is not None
-    if uses(bare.node, "pi") or (bare.unit and bare.unit.name.startswith("rad")):
+    if uses(bare.node, "pi", "arcsin", "arccos", "arctan") or (bare.unit and bare.unit.name.startswith("rad")):
         return same(("deg", marked.node), bare.node)
     return same(marked.node, bare.node)
 

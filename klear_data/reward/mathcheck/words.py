@@ -16,7 +16,7 @@ _VARIABLES = frozenset("abcxyz")
 
 _SYNONYMS = {
     "是": "yes", "否": "no", "不是": "no", "对": "true", "错": "false", "正确": "true", "错误": "false",
-    "真": "true", "假": "false", "无解": "no solution", "偶数": "even", "奇数": "odd",
+    "真": "true", "无穷": "infinity", "无穷大": "infinity", "positive infinity": "infinity", "假": "false", "无解": "no solution", "偶数": "even", "奇数": "odd",
 }  # fmt: skip
 NO_SOLUTION = frozenset(
     ["no solution", "no solutions", "empty set", "empty", "no real solution", "no real solutions", "does not exist",
@@ -60,7 +60,29 @@ _UNIT_NAMES = (
 _TENS_NAMES = "twenty thirty forty fifty sixty seventy eighty ninety"
 _UNITS = _UNIT_NAMES.split()
 _TENS = dict(zip(_TENS_NAMES.split(), range(20, 100, 10), strict=True))
-_CHINESE = dict(zip("零一二三四五六七八九十", range(11), strict=True))
+_CHINESE = dict(zip("零一二三四五六七八九", range(10), strict=True))
+
+
+_CHINESE_TENS = {"十": 10, "百": 100, "千": 1000}
+_IN_WORDS = {
+    "hundred": Fraction(100), "one hundred": Fraction(100), "one thousand": Fraction(1000), "half": Fraction(1, 2),
+    "one half": Fraction(1, 2), "one third": Fraction(1, 3), "two thirds": Fraction(2, 3),
+    "one quarter": Fraction(1, 4), "three quarters": Fraction(3, 4),
+}  # fmt: skip
+
+
+def _chinese_number(words: str) -> Fraction | None:
+    """``三十二`` is 32 and ``一百零五`` 105: a digit times its place, a skipped place said; else no number."""
+    if words == "零":
+        return Fraction(0)
+    total, last = 0, 10_000
+    for skipped, digit, place in re.findall(r"(零?)([^零十百千]?)([十百千]?)", words)[:-1]:
+        size = _CHINESE_TENS.get(place, 1)
+        gap = last > 10 * size and last != 10_000
+        if size >= last or gap != bool(skipped) or (not digit and size != 10):
+            return None
+        total, last = total + _CHINESE.get(digit, 1) * size, size
+    return Fraction(total)
 
 
 @lru_cache(maxsize=4096)
@@ -68,14 +90,14 @@ def number_word(words: str) -> Fraction | None:
     """``twelve``, ``twenty one``, ``七`` as a number."""
     if not words or len(words) > 24:
         return None
-    if words in _CHINESE:
-        return Fraction(_CHINESE[words])
+    if set(words) <= _CHINESE.keys() | _CHINESE_TENS.keys():
+        return _chinese_number(words)
     tens, _, rest = words.partition(" ")
     if words in _UNITS:
         return Fraction(_UNITS.index(words))
     if tens in _TENS and (not rest or rest in _UNITS[1:10]):
         return Fraction(_TENS[tens] + (_UNITS.index(rest) if rest else 0))
-    return {"one hundred": Fraction(100), "hundred": Fraction(100), "one thousand": Fraction(1000)}.get(words)
+    return _IN_WORDS.get(words)
 
 
 @dataclass(frozen=True)
