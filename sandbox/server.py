@@ -26,7 +26,7 @@ from typing import Any
 from sandbox import child, linux, remote, wire
 
 _KEEP_CHANNEL, _READY_FD, _BINARY_FD, _FIRST_FREE = 4, 5, 6, 16
-_LAST_FD, _LITTLE = 256, 4096
+_LAST_FD, _LITTLE = 256, 400
 _CHILD_ENDED = (signal.SIGCHLD,)
 _SERVER_CPU_S = 30
 _HOST_CHECK_S = 1.0  # how often a long wait looks whether the host is still there

@@ -76,7 +76,7 @@ CONDITIONAL: dict[str, tuple[int | None, int | None]] = {
 KEEPING: dict[str, tuple[int | None, int | None]] = {
     "fork": (57, None), "vfork": (58, None), "kill": (62, 129), "setpgid": (109, 154), "capset": (126, 91),
     "setgroups": (116, 159), "setresuid": (117, 147), "setresgid": (119, 149), "memfd_create": (319, 279),
-    "pidfd_open": (434, 434), "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53),
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53),
 }  # fmt: skip
 
 #: What starting another program needs: for compiled solutions, and for the compiler itself.
