@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -262,3 +263,87 @@ def test_verl_gets_a_number_and_whether_it_counts():
     assert (right["score"], right["acc"], right["scored"]) == (1.0, 1.0, 1.0)
     unscored = compute_score("math", "<think></think>\\boxed{5}", "\\frac{1")
     assert (unscored["score"], unscored["scored"], unscored["verdict"]) == (0.0, 0.0, "XX")
+
+
+HOSTILE_GOLDS = [
+    "(" * 4950 + "5" + ")" * 4950,
+    "\\sqrt{" * 300 + "2" + "}" * 300,
+    "5%" * 4900,
+    "\\text{" * 1600,
+    "((((3!)!)!)!)!",
+    "9" * 9000,
+    "\\pm1" * 200,
+    "\\begin{pmatrix}1&2" * 500,
+    "1,000" * 1900,
+]
+
+
+@pytest.mark.parametrize("gold", HOSTILE_GOLDS, ids=lambda gold: gold[:12])
+def test_a_hostile_gold_costs_no_more_than_a_hostile_answer(gold):
+    with MathRewarder(timeout_s=0.25) as rewarder:
+        started = time.thread_time()
+        found = rewarder.verify_answer(gold, "5")
+        assert time.thread_time() - started <= 0.25
+    assert found.verdict in ("WA", "TL", "XX")
+    assert found.cpu_ms <= 450
+
+
+def test_a_closed_rewarder_says_so_instead_of_waiting_for_a_worker():
+    with MathRewarder() as rewarder:
+        assert verdicts(rewarder, BY_SYMPY[:1]) == ["AC"]
+    found = rewarder.verify_answer(*BY_SYMPY[1])
+    assert (found.verdict, found.stage, found.reason) == ("XX", "worker", "the rewarder is closed")
+    assert rewarder.verify_answer("5", "5.0").verdict == "AC"
+
+
+def test_opening_and_closing_leaves_no_file_and_no_process_behind():
+    done = run_script("""
+        import os
+        from pathlib import Path
+        from klear_data.reward.math import MathRewarder
+
+        def children():
+            return [p for p in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+        left = []
+        for _ in range(3):
+            with MathRewarder(jobs=2) as rewarder:
+                rewarder.verify_answer("55", "\\\\sum_{k=1}^{10} k")
+            left.append((len(os.listdir("/proc/self/fd")), children()))
+        print(left[0] == left[1] == left[2] and left[2][1] == [])
+    """)
+    assert done.stdout.strip() == "True"
+
+
+def test_closing_does_not_wait_for_a_fork_that_still_lives():
+    done = run_script("""
+        import os, time
+        from klear_data.reward.math import MathRewarder
+        rewarder = MathRewarder()
+        rewarder.verify_answer("55", "\\\\sum_{k=1}^{10} k")
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+        started = time.monotonic()
+        rewarder.close()
+        print(time.monotonic() - started < 5)
+        os.close(writing)
+        os.waitpid(pid, 0)
+    """)
+    assert done.stdout.strip() == "True"
+
+
+def test_a_worker_killed_over_an_item_costs_that_item_a_second_try_only():
+    with MathRewarder(timeout_s=0.6) as rewarder:
+        verdicts(rewarder, BY_SYMPY[:1])
+        worker = rewarder._judge.pool._idle.get_nowait()
+        rewarder._judge.pool._idle.put(worker)
+        killer = threading.Timer(0.2, os.kill, (worker.pid, signal.SIGKILL))
+        killer.start()
+        found = rewarder.verify_answer("5", ENDLESS)
+        killer.join()
+        assert (found.verdict, found.reason) == ("TL", "CPU limit")
+        assert verdicts(rewarder, BY_SYMPY[1:]) == ["AC", "WA", "AC"]
