@@ -64,7 +64,7 @@ def chain(seed: int) -> list[Step]:
             "sample",
             "the new model's own responses to problems of both abilities",
             '(grep -m 320 \'"ability":"math"\' curated.jsonl; grep -m 320 \'"ability":"code"\' curated.jsonl) | '
-            f"klear sample --model sft/final --n 4 --top-p 1 --max-tokens 128 --batch-size 256 --seed {seed} "
+            f"klear sample --model sft/final --n 2 --top-p 1 --max-tokens 128 --batch-size 256 --seed {seed} "
             "-o rollouts.jsonl",
         ),
         Step("reward", "judge them", "klear reward-math rollouts.jsonl | klear reward-code -o scored.jsonl"),
