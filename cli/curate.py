@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.io import StageRun
-from cli.options import StageFiles, examples, split_commas, stage_options
+from cli.options import StageFiles, examples, split_commas, stage_options, stdin_once
 from klear_data.errors import UsageError
 from klear_data.records import Ability, Record
 from klear_data.stage import Outcome
@@ -55,6 +55,7 @@ def curate(
     from klear_data.decontaminate import Benchmarks, read_benchmark
     from klear_data.sources.paths import expand_sources
 
+    stdin_once(*set(split_commas(sources)), *set(split_commas(decontaminate or [])))
     benchmarks = None
     if decontaminate:
         paths = expand_sources(split_commas(decontaminate))

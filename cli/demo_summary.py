@@ -8,9 +8,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from cli.io import write_json
 from klear_data.jsonl import BadLine, Source
 from klear_data.records import ABILITIES, Record
+from klear_data.sink import JsonSink
 from klear_data.stats import mean_ci95
 
 
@@ -27,7 +27,8 @@ def summarise(directory: Path, seconds: dict[str, float]) -> None:
         "seconds": {stage: round(spent, 1) for stage, spent in seconds.items()},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
     }
-    write_json(str(directory / "summary.json"), summary)
+    with JsonSink(str(directory / "summary.json")) as sink:
+        sink.write(summary)
     print(_table(summary, directory))
 
 

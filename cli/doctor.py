@@ -7,9 +7,7 @@ import os
 import platform
 import shutil
 
-import typer
-
-from cli.options import examples
+from cli.options import examples, say
 from klear_data.errors import CapabilityError
 
 EXAMPLES = examples("klear doctor", "klear doctor || echo 'programs of models must not run here'")
@@ -31,18 +29,18 @@ def doctor() -> None:
     from sandbox.capabilities import probe, usable_level
 
     level = usable_level()
-    typer.echo(f"klear {_version('klear-reasoner')}, Python {platform.python_version()}, {platform.platform()}")
-    typer.echo(f"cores: {os.cpu_count()}")
-    typer.echo(f"\nsandbox: {level}")
+    say(f"klear {_version('klear-reasoner')}, Python {platform.python_version()}, {platform.platform()}")
+    say(f"cores: {os.cpu_count()}")
+    say(f"\nsandbox: {level}")
     for capability in probe():
-        typer.echo(f"  {'yes' if capability.ok else 'NO ':<3}  {capability.name:<20} {capability.detail}")
-    typer.echo(f"  {'yes' if shutil.which('g++') else 'NO ':<3}  {'g++':<20} compiles C++ solutions")
-    typer.echo("\npackages")
+        say(f"  {'yes' if capability.ok else 'NO ':<3}  {capability.name:<20} {capability.detail}")
+    say(f"  {'yes' if shutil.which('g++') else 'NO ':<3}  {'g++':<20} compiles C++ solutions")
+    say("\npackages")
     for package, extra in _OPTIONAL.items():
         version = _version(package)
         missing = f"pip install 'klear-reasoner[{extra}]'"
-        typer.echo(f"  {'yes' if version else 'NO ':<3}  {package:<20} {version or missing}")
-    typer.echo(f"\naccelerator: {_accelerator()}")
+        say(f"  {'yes' if version else 'NO ':<3}  {package:<20} {version or missing}")
+    say(f"\naccelerator: {_accelerator()}")
     if level == "none":
         raise CapabilityError(
             "sandbox: this machine can't isolate programs; expected user namespaces, or Landlock with seccomp; run on "

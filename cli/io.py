@@ -6,13 +6,11 @@ What holds for every stage is here and only here: line numbers in errors, ``--qu
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,7 +19,7 @@ from cli.progress import Progress
 from klear_data.errors import KlearError, RecordError, UsageError
 from klear_data.jsonl import STDIO, BadLine, Source, to_line
 from klear_data.records import Check, Record, problem_of
-from klear_data.sink import ResumableSink, Sink, open_sink, unwritable
+from klear_data.sink import JsonSink, ResumableSink, Sink, open_sink
 from klear_data.stage import Drop, Fan, Ledger, Outcome
 
 
@@ -45,6 +43,7 @@ class StageRun:
         self.files = files
         self._resume = resume
         self._to_skip = 0
+        self._last_id: object = None
         self.ledger = Ledger(stage)
         self._progress = Progress(quiet=files.quiet)
         self._interrupted = False
@@ -63,10 +62,18 @@ class StageRun:
             if problem is not None:
                 self.bad_line(BadLine(where, problem, to_line(record).rstrip(b"\n")))
             elif self.ledger.out < self._to_skip:
-                self.ledger.out += 1
-                self.ledger.lines += 1
+                self._skip(where, record)
             else:
                 yield record
+
+    def _skip(self, where: str, record: Record) -> None:
+        self.ledger.out += 1
+        self.ledger.lines += 1
+        if self.ledger.out == self._to_skip and record["id"] != self._last_id:
+            raise UsageError(
+                f"{where}: record {record['id']}, where the interrupted run had {self._last_id}; expected the same "
+                f"input; pass that, or remove {self.files.output}.partial to begin anew"
+            )
 
     def rows(self, paths: Iterable[str]) -> Iterator[tuple[str, Record]]:
         """``(where, object)`` of every line of some files, counted, up to ``--limit``."""
@@ -79,8 +86,11 @@ class StageRun:
 
     def counted(self, items: Iterable[tuple[str, Record] | BadLine]) -> Iterator[tuple[str, Record]]:
         """Count what comes in, set bad lines aside, and stop at ``--limit`` or after Ctrl-C."""
-        for item in items:
-            if self._interrupted or self.ledger.read == self.files.limit:
+        following = iter(items)
+        # Asked before the next line is: a pipe may be long in giving it.
+        while self.ledger.read != self.files.limit:
+            item = next(following, None)
+            if item is None or self._interrupted:
                 return
             self.ledger.read += 1
             if isinstance(item, BadLine):
@@ -109,7 +119,9 @@ class StageRun:
             AccountingError: a record was lost or invented.
         """
         with self._sigint(), ExitStack() as stack:
-            # The quarantine is open before the stage starts: a stage may read ahead as it is built.
+            # All are open before the stage starts: it may read ahead as it is built, and a place that can't be
+            # written is said before the work and not after it.
+            report = self._open_report(stack)
             self._rejects = self._optional_sink(stack, self.files.rejects)
             self._quarantine = self._optional_sink(stack, self.files.quarantine)
             output = stack.enter_context(self._open_output())
@@ -118,10 +130,19 @@ class StageRun:
                 self._progress.update(self.ledger, self._source.fraction_read() if self._source else None)
             self._progress.close()
             self.ledger.check()
+            if self.ledger.out < self._to_skip and not self._interrupted:
+                raise UsageError(
+                    f"{self.files.output}.partial: {self._to_skip} finished records, but the input has only "
+                    f"{self.ledger.out}; expected the same input; pass that, or remove the file to begin anew"
+                )
             if self._interrupted and self.files.output != STDIO:
                 kept = "what is finished is kept" if self._resume else "not written"
                 raise Interrupted(f"{self.files.output}: {kept}, the run was interrupted; run it again")
-        self._close_books()
+            if report is not None:
+                report.write({**self.ledger.as_dict(), "seconds": round(self._progress.seconds, 3)})
+        if not self.files.quiet:
+            sys.stderr.write(closing_table(self.ledger, self._progress.seconds))
+            sys.stderr.flush()
         if self._interrupted:
             raise Interrupted("interrupted: the records read so far are written; run again for the rest")
 
@@ -137,8 +158,13 @@ class StageRun:
             )
         if sink.finished:
             self._to_skip = sink.finished
+            self._last_id = (sink.last or {}).get("id")
             self.ledger.notes["resumed_after"] = sink.finished
         return sink
+
+    def _open_report(self, stack: ExitStack) -> Sink | None:
+        path = self.files.report
+        return None if path is None else stack.enter_context(open_sink(path) if path == STDIO else JsonSink(path))
 
     def _optional_sink(self, stack: ExitStack, path: str | None) -> Sink | None:
         return None if path is None else stack.enter_context(open_sink(path))
@@ -155,14 +181,6 @@ class StageRun:
             output.write(line)
         self.ledger.out += 1
         self.ledger.lines += len(lines)
-
-    def _close_books(self) -> None:
-        report = {**self.ledger.as_dict(), "seconds": round(self._progress.seconds, 3)}
-        if self.files.report is not None:
-            write_json(self.files.report, report)
-        if not self.files.quiet:
-            sys.stderr.write(closing_table(self.ledger, self._progress.seconds))
-            sys.stderr.flush()
 
     @contextmanager
     def _sigint(self) -> Iterator[None]:
@@ -231,19 +249,3 @@ def _note(value: object) -> str:
     if isinstance(value, dict):
         return "  ".join(f"{key} {_note(inner)}" for key, inner in value.items())
     return f"{value:,}" if isinstance(value, int) else f"{value}"
-
-
-def write_json(path: str, value: object) -> None:
-    """Write a JSON file, complete or not at all.
-
-    Raises:
-        UsageError: it can't be written.
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise unwritable(target, error) from None

@@ -30,6 +30,8 @@ def main() -> None:
 
     0 done, 1 a bug, 2 usage or config, 3 bad records, 4 a missing capability, 130 interrupted.
     """
+    if sys.stderr is None:  # closed by who started us (2>&-): nobody listens, and that is no failure
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         app()
     except ClosedPipe:
@@ -52,7 +54,8 @@ def main() -> None:
 def _leave(code: int) -> None:
     """Exit without a second complaint from a pipe that is already closed."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -15,6 +17,7 @@ import typer
 
 from klear_data.errors import UsageError
 from klear_data.jsonl import STDIO
+from klear_data.sink import stdout_errors
 
 Input = Annotated[str, typer.Argument(metavar="[INPUT]", help="Records to read; - is stdin.", show_default=False)]
 Output = Annotated[str, typer.Option("-o", "--output", metavar="PATH|-", help="Where records go; - is stdout.")]
@@ -40,10 +43,11 @@ class StageFiles:
 
     def __post_init__(self) -> None:
         named = [path for path in (self.output, self.rejects, self.quarantine, self.report) if path is not None]
-        twice = {path for path in named if named.count(path) > 1}
+        places = [path if path == STDIO else os.path.realpath(path) for path in named]
+        twice = [path for path, place in zip(named, places, strict=True) if places.count(place) > 1]
         if twice:
             raise UsageError(
-                f"{twice.pop()}: named for two outputs; expected one file for each of --output, --rejects, "
+                f"{twice[-1]}: named for two outputs; expected one file for each of --output, --rejects, "
                 f"--quarantine and --report; change one"
             )
 
@@ -101,6 +105,24 @@ def split_commas(values: list[str]) -> list[str]:
     ['a', 'b', 'c']
     """
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def stdin_once(*paths: str | None) -> None:
+    """Raise UsageError if more than one of the inputs of a command is stdin: the second would find it empty."""
+    if paths.count(STDIO) > 1:
+        raise UsageError("-: stdin is named for two inputs; expected it once; put one of them in a file")
+
+
+def say(text: str) -> None:
+    """Print for a person to read; what the terminal's encoding can't hold is escaped.
+
+    Raises:
+        ClosedPipe: the reader has gone.
+        UsageError: stdout can't be written.
+    """
+    with stdout_errors():
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        typer.echo(text.encode(encoding, "backslashreplace"))
 
 
 def examples(*lines: str) -> str:

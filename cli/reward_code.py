@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cli.io import run_stage
-from cli.options import Jobs, StageFiles, examples, stage_options
+from cli.options import Jobs, StageFiles, examples, stage_options, stdin_once
 from cli.verdicts import VerdictTable
 from klear_data.errors import RecordError
 from klear_data.jsonl import BadLine, Source
@@ -55,6 +55,7 @@ def reward_code(
     """
     from klear_data.reward.code import CodeRewarder
 
+    stdin_once(files.input, tests_from)
     table = VerdictTable("code")
     rewarder = CodeRewarder(
         jobs=jobs or os.cpu_count() or 1,

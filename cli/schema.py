@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.options import examples
+from cli.options import examples, say
 
 EXAMPLES = examples(
     "klear schema > klear-1.schema.json",
@@ -22,4 +22,4 @@ def schema(
     from klear_data.schema import RECORD_SCHEMA, SFT_RECORD_SCHEMA
 
     chosen = RECORD_SCHEMA if kind == "record" else SFT_RECORD_SCHEMA
-    typer.echo(json.dumps(chosen, indent=2, ensure_ascii=False))
+    say(json.dumps(chosen, indent=2, ensure_ascii=False))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from typing import Annotated, Any
 
 import typer
 
-from cli.options import Input, examples
+from cli.options import Input, examples, say
 from klear_data.errors import RecordError
 from klear_data.jsonl import STDIO, BadLine, Source
 from klear_data.records import Record
-from klear_data.sink import ClosedPipe
 
 EXAMPLES = examples(
     "klear show judged.jsonl",
@@ -34,10 +32,7 @@ def show(
             if isinstance(item, BadLine):
                 raise RecordError(f"{item.where}: {item.problem}; mend the line or show another file")
             where, record = item
-            sys.stdout.write(f"── {where}\n{_rendered(record, chars)}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise ClosedPipe from None
+            say(f"── {where}\n{_rendered(record, chars)}")
     finally:
         source.close()
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.options import examples
+from cli.options import examples, say
 
 EXAMPLES = examples("klear sources", "klear sources --ability code")
 
@@ -19,7 +19,7 @@ def sources(
 
     for source in load_catalog():
         if ability in (None, source.ability):
-            typer.echo(f"{source.ability}  {source.rank}  {source.name:<24}{source.hub_id}  [{source.license}]")
-            typer.echo(f"         rank: {source.rank_from}")
+            say(f"{source.ability}  {source.rank}  {source.name:<24}{source.hub_id}  [{source.license}]")
+            say(f"         rank: {source.rank_from}")
             if source.defects:
-                typer.echo(f"         note: {source.defects}")
+                say(f"         note: {source.defects}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.options import examples
+from cli.options import examples, stdin_once
 from klear_data.errors import RecordError, UsageError, require
 from klear_data.jsonl import BadLine, Source
 from klear_data.records import Check, Record, messages_problem, problem_of
@@ -68,6 +68,7 @@ def train_rl(
     quiet: Quiet = False,
 ) -> None:
     """Train with GPPO on verifiable rewards: sample, judge, update."""
+    stdin_once(data, eval_data)
     config = _config("rl", recipe, config_path, model, overrides)
     from klear_train.rl import run_rl
 
