@@ -29,10 +29,9 @@ from klear_data.filters import (
     prompt_filter,
     suite_filter,
 )
-from klear_data.jsonl import BadLine, parse_object, to_line
+from klear_data.jsonl import BadLine, as_json, parse_object, to_line
 from klear_data.records import Ability, Record
 from klear_data.sources import to_record
-from klear_data.sources.columns import as_json
 from klear_data.stage import Drop
 from klear_data.text import normalise, prompt_text
 

@@ -8,6 +8,7 @@ not one JSON object (invalid UTF-8, a raw NUL, a cut line) is a :class:`BadLine`
 from __future__ import annotations
 
 import base64
+import datetime
 import gzip
 import io
 import json
@@ -131,6 +132,25 @@ def _refuse_constant(name: str) -> NoReturn:
 def _json_type(value: object) -> str:
     names: dict[type, str] = {list: "array", str: "string", bool: "boolean", type(None): "null"}
     return names.get(type(value), "number")
+
+
+def as_json(value: Any) -> Any:
+    """A cell as JSON can hold it: Parquet also has bytes, dates and decimals, and NaN for what is missing.
+
+    >>> as_json({"when": datetime.date(2025, 8, 12), "image": b"\\xff", "year": float("nan")})
+    {'when': '2025-08-12', 'image': '/w==', 'year': None}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(inner) for inner in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)
 
 
 def to_line(record: Any) -> bytes:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from klear_data.errors import RecordError
-from klear_data.jsonl import parse_object, to_line
+from klear_data.jsonl import as_json, parse_object, to_line
 from klear_data.records import Record
 
 _JSON_COLUMNS = b"klear.json_columns"
@@ -36,7 +36,7 @@ def read_rows(stream: IO[bytes], name: str) -> Iterator[Record]:
         raise RecordError(f"{name}: not a Parquet file ({error}); expected one, as its suffix says") from None
     json_columns = set(orjson.loads((file.schema_arrow.metadata or {}).get(_JSON_COLUMNS, b"[]")))
     for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-        for row in batch.to_pylist():
+        for row in map(as_json, batch.to_pylist()):
             yield _restored(row, json_columns) if json_columns else row
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from klear_data.jsonl import as_json
 from klear_data.records import SCHEMA, Record, problem_of
-from klear_data.sources.columns import Row, as_json, unquoted
+from klear_data.sources.columns import Row, unquoted
 from klear_data.sources.golds import ANSWER_COLUMNS, SOLUTION_COLUMNS, read_gold, unwrapped
 from klear_data.sources.paths import source_name
 from klear_data.sources.prompts import read_prompt

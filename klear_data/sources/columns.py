@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
-import datetime
 import json
 from typing import Any
 
@@ -89,20 +87,3 @@ def as_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # 5.0 is how a table with holes stores 5
     return "" if value is None else str(value)
-
-
-def as_json(value: Any) -> Any:
-    """A cell as JSON can hold it: Parquet also has bytes, dates and decimals.
-
-    >>> as_json({"when": datetime.date(2025, 8, 12), "image": b"\\xff", "name": "x"})
-    {'when': '2025-08-12', 'image': '/w==', 'name': 'x'}
-    """
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, dict):
-        return {str(key): as_json(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(inner) for inner in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)

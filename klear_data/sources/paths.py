@@ -34,7 +34,7 @@ def expand_sources(specs: Iterable[str]) -> list[str]:
 
 def _files_of(spec: str) -> list[str]:
     path = Path(spec)
-    if spec == STDIO or path.is_file():
+    if spec == STDIO or (path.exists() and not path.is_dir()):  # <(…) is a pipe
         return [spec]
     if path.is_dir():
         found = sorted(str(file) for file in path.rglob("*") if file.is_file() and _is_data(file.relative_to(path)))

@@ -1,11 +1,15 @@
 """Reading and writing records: every odd byte that real files hold."""
 
+import datetime
 import gzip
 import io
 import json
 import os
 import threading
+from decimal import Decimal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import given
@@ -279,3 +283,19 @@ def test_a_json_file_may_be_a_pipe(tmp_path):
 def test_a_file_that_fails_while_it_is_read_is_said():
     with pytest.raises(UsageError, match="/proc/self/mem:1: can't be read"):
         list(Source("/proc/self/mem"))
+
+
+def test_parquet_cells_that_json_does_not_know_become_text_or_null(tmp_path):
+    table = pa.table(
+        {
+            "day": [datetime.date(2025, 8, 12)],
+            "image": [b"\xff"],
+            "price": [Decimal("1.50")],
+            "year": pa.array([float("nan")], pa.float64()),
+            "deep": [[{"infinite": float("inf")}]],
+        }
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    (record,) = records_of(tmp_path / "x.parquet")
+    assert record == {"day": "2025-08-12", "image": "/w==", "price": "1.50", "year": None, "deep": [{"infinite": None}]}
+    assert parse_object(to_line(record)) == record

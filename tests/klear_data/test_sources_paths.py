@@ -78,6 +78,11 @@ def test_a_data_set_is_called_after_its_file_or_folder(path, name):
     assert source_name(path) == name
 
 
+def test_a_named_pipe_is_a_source(tmp_path):
+    os.mkfifo(tmp_path / "63")  # what <(…) of a shell is
+    assert expand_sources([str(tmp_path / "63")]) == [str(tmp_path / "63")]
+
+
 @pytest.mark.parametrize("name", ["-", "folder", "shard*", "gsm8k.jsonl", "deep/er"])
 def test_what_is_a_path_is_not_looked_up_in_the_catalogue(tmp_path, monkeypatch, name):
     (tmp_path / "folder").mkdir()
