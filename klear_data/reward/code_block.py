@@ -13,7 +13,8 @@ _TAGS: dict[str, Language] = {
     "python": "python", "py": "python", "python3": "python", "python2": "python", "pypy": "python",
     "pypy3": "python", "cpp": "cpp", "c++": "cpp", "cc": "cpp", "cxx": "cpp", "c++17": "cpp", "c++20": "cpp",
 }  # fmt: skip
-_OPENING = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`\n]*")
+# Possessive (`+`): a completion is hostile too, and backtracking over a long line would be quadratic.
+_OPENING = re.compile(r"[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([^\s`]*+)[^`\n]*+")
 _INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b", re.MULTILINE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,10 @@ def test_no_shared_exploit_gets_full_reward_and_every_control_does(monkeypatch: 
             if reward is None or (reward == 1.0) is not full:
                 wrong.append((case["name"], record["rollouts"][0]))
     assert wrong == []
+
+
+def test_one_long_line_does_not_hold_up_the_search_for_a_fence() -> None:
+    started = time.process_time()
+    assert extract_code("```" + "a" * 200_000 + "`") is None
+    assert extract_code("```" + " " * 200_000 + "`") is None
+    assert time.process_time() - started < 2
