@@ -9,6 +9,19 @@ _CLOSE = re.compile(r"\\end\s*\{[^{}]*\}|\\\}|\\rangle(?![A-Za-z])|\\r(?:floor|c
 _SKIP = re.compile(r"\\[A-Za-z]+|\\.", re.DOTALL)
 
 
+def _step(text: str, at: int) -> tuple[int, int]:
+    """How the bracket depth changes with what stands at a place, and where the next thing starts."""
+    opened = _OPEN.match(text, at)
+    if opened:
+        end = opened.end()
+        return 1, (text.find("}", end) + 1 or len(text)) if opened.group().startswith("\\begin") else end
+    closed = _CLOSE.match(text, at)
+    if closed:
+        return -1, closed.end()
+    skipped = _SKIP.match(text, at)
+    return 0, skipped.end() if skipped else at + 1
+
+
 def at_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
     """The pieces of ``text`` between top-level matches of ``separator``, and the matches themselves."""
     pieces: list[str] = []
@@ -21,20 +34,8 @@ def at_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]
             found.append(match.group())
             start = i = match.end()
             continue
-        opened = _OPEN.match(text, i)
-        if opened:
-            depth += 1
-            i = opened.end()
-            if opened.group().startswith("\\begin"):
-                i = text.find("}", i) + 1 or len(text)
-            continue
-        closed = _CLOSE.match(text, i)
-        if closed:
-            depth = max(0, depth - 1)
-            i = closed.end()
-            continue
-        skipped = _SKIP.match(text, i)
-        i = skipped.end() if skipped else i + 1
+        change, i = _step(text, i)
+        depth = max(0, depth + change)
     pieces.append(text[start:])
     return pieces, found
 
@@ -43,22 +44,10 @@ def matching_close(text: str) -> int | None:
     """Index just after the bracket that closes the one at the start of ``text``."""
     depth, i = 0, 0
     while i < len(text):
-        opened = _OPEN.match(text, i)
-        if opened:
-            depth += 1
-            i = opened.end()
-            if opened.group().startswith("\\begin"):
-                i = text.find("}", i) + 1 or len(text)
-            continue
-        closed = _CLOSE.match(text, i)
-        if closed:
-            depth -= 1
-            i = closed.end()
-            if depth == 0:
-                return i
-            continue
-        skipped = _SKIP.match(text, i)
-        i = skipped.end() if skipped else i + 1
+        change, i = _step(text, i)
+        depth += change
+        if change < 0 and depth == 0:
+            return i
     return None
 
 

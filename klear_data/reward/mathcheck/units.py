@@ -56,7 +56,8 @@ for _line in _TABLE.strip().splitlines():
     for _name in _names:
         _UNITS[_name] = Unit(_name, _dimension, Fraction(_factor))
 
-_CURRENCY = {"\\$": _UNITS["dollar"], "USD": _UNITS["dollar"], "$": _UNITS["dollar"], "€": _UNITS["euro"], "¥": _UNITS["yuan"],
+_CURRENCY = {"\\$": _UNITS["dollar"], "USD": _UNITS["dollar"],
+             "$": _UNITS["dollar"], "€": _UNITS["euro"], "¥": _UNITS["yuan"],
              "£": Unit("pound sterling", "sterling"), "₹": Unit("rupee", "rupee"), "Rs.": Unit("rupee", "rupee"),
              "Rs": Unit("rupee", "rupee"), "\\pounds": Unit("pound sterling", "sterling")}  # fmt: skip
 _LEADING = re.compile(r"^(-?)\s*(\\\$|\$|€|¥|£|₹|\\pounds|Rs\.?|USD(?=[ \d]))\s*(-?)\s*(?=[\d.\\({])")

@@ -16,7 +16,9 @@ _VARIABLES = frozenset("abcxyz")
 
 _SYNONYMS = {
     "是": "yes", "否": "no", "不是": "no", "对": "true", "错": "false", "正确": "true", "错误": "false",
-    "真": "true", "无穷": "infinity", "无穷大": "infinity", "positive infinity": "infinity", "假": "false", "无解": "no solution", "偶数": "even", "奇数": "odd",
+    "真": "true",
+    "无穷": "infinity", "无穷大": "infinity", "positive infinity": "infinity",
+    "假": "false", "无解": "no solution", "偶数": "even", "奇数": "odd",
 }  # fmt: skip
 NO_SOLUTION = frozenset(
     ["no solution", "no solutions", "empty set", "empty", "no real solution", "no real solutions", "does not exist",
