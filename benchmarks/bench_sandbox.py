@@ -3,7 +3,8 @@
     python benchmarks/bench_sandbox.py [--repeats 5] [--livecodebench GIT_DIR_OR_CHECKOUT]
 
 Prints one JSON object. CPU seconds of this process and of all its descendants, by ``getrusage``; peers that
-are not installed are left out. The rounds of all contestants are interleaved, since machines are shared.
+are not installed are left out. The rounds of all contestants are interleaved, since machines are shared; the
+ratios are medians of each round's ratio.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sandbox import JudgePool, Limits, parse_tests
-from sandbox.layout import COMMON_MODULES, interpreter
+from sandbox.layout import interpreter
+from sandbox.types import StdinTest, TestSuite
 
 TESTS = 16
 PROGRAM = "n = int(input())\nvalues = list(map(int, input().split()))\nprint(sum(values[:n]))\n"
@@ -42,12 +44,17 @@ for _ in range(int(sys.argv[1])):
 """
 _LIVECODEBENCH = """
 import json, sys
+import os
 sys.path.insert(0, sys.argv[1])
 from lcb_runner.evaluation.testing_util import run_test
 data = json.load(sys.stdin)
 sample = {"input_output": json.dumps({"inputs": data["inputs"], "outputs": data["outputs"]})}
-results, _ = run_test(sample, test=data["program"], debug=False, timeout=6)
-assert all(r is True for r in results) and len(results) == len(data["inputs"]), results
+for _ in range(int(sys.argv[2])):  # its evaluation forks a process a problem, which run_test then disarms
+    pid = os.fork()
+    if pid == 0:
+        results, _ = run_test(sample, test=data["program"], debug=False, timeout=6)
+        os._exit(not (all(r is True for r in results) and len(results) == len(data["inputs"])))
+    assert os.waitpid(pid, 0)[1] == 0
 """
 
 
@@ -57,7 +64,7 @@ def cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def each_test(command: list[str]) -> Callable[[], None]:
+def each_test(command: list[str]) -> Callable[[], object]:
     """A contestant that starts one process a test."""
 
     def run() -> None:
@@ -71,7 +78,7 @@ def each_test(command: list[str]) -> Callable[[], None]:
     return run
 
 
-def klear(programs: int) -> Callable[[], None]:
+def klear(programs: int) -> Callable[[], object]:
     """Judge different programs of the same cost on a pool that is started and ended within the measurement."""
     suite = parse_tests({"inputs": INPUTS, "outputs": OUTPUTS})
 
@@ -83,20 +90,33 @@ def klear(programs: int) -> Callable[[], None]:
     return run
 
 
-def floor(forks: int) -> Callable[[], None]:
+def zygote_modules() -> list[str]:
+    """What klear's zygote has loaded, as a program in it sees it."""
+    seen: list[str] = []
+
+    def keep(output: bytes) -> bool:
+        seen.extend(output.decode().split())
+        return True
+
+    with JudgePool() as pool:
+        pool.judge("import sys\nprint(*sys.modules)", TestSuite((StdinTest(b"", keep),)))
+    return [name for name in seen if name != "__main__"]
+
+
+def floor(forks: int, modules: list[str]) -> Callable[[], object]:
     """Fork and wait, in a bare interpreter with the modules that klear's zygote has loaded."""
-    command = [interpreter(), "-I", "-S", "-c", _FLOOR, str(forks), *COMMON_MODULES, "ctypes", "json", "socket"]
+    command = [interpreter(), "-I", "-S", "-c", _FLOOR, str(forks), *modules]
     return lambda: subprocess.run(command, check=True) and None
 
 
-def livecodebench(folder: str) -> Callable[[], None]:
-    """LiveCodeBench's ``run_test`` in a process of its own, as its evaluation starts one a problem."""
+def livecodebench(folder: str, programs: int) -> Callable[[], object]:
+    """LiveCodeBench's ``run_test`` in a fork a problem, as its evaluation does, from a warm process."""
     data = json.dumps({"inputs": INPUTS, "outputs": OUTPUTS, "program": PROGRAM})
-    command = [sys.executable, "-c", _LIVECODEBENCH, folder]
+    command = [sys.executable, "-c", _LIVECODEBENCH, folder, str(programs)]
     return lambda: subprocess.run(command, input=data, text=True, check=True, capture_output=True) and None
 
 
-def measure(work: Callable[[], None]) -> float:
+def measure(work: Callable[[], object]) -> float:
     before = cpu_s()
     work()
     return cpu_s() - before
@@ -108,9 +128,9 @@ def main() -> None:
     parser.add_argument("--livecodebench", help="a checkout with lcb_runner/")
     options = parser.parse_args()
     python = interpreter()
-    few, many = 5, 55
-    contestants = {"klear_few": klear(few), "klear_many": klear(many), "floor_none": floor(0)}
-    contestants |= {"floor": floor(20 * TESTS), "python -I -S": each_test([python, "-I", "-S"])}
+    few, many, forks, modules = 5, 55, 20 * TESTS, zygote_modules()
+    contestants = {"klear_few": klear(few), "klear_many": klear(many), "floor_none": floor(0, modules)}
+    contestants |= {"floor": floor(forks, modules), "python -I -S": each_test([python, "-I", "-S"])}
     if shutil.which("bwrap"):
         contestants["bubblewrap"] = each_test(
             ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--as-pid-1", python, "-I", "-S"]
@@ -118,22 +138,31 @@ def main() -> None:
     if shutil.which("firejail"):
         contestants["firejail"] = each_test(["firejail", "--quiet", "--noprofile", "--net=none", python, "-I", "-S"])
     if options.livecodebench:
-        contestants["LiveCodeBench"] = livecodebench(options.livecodebench)
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(options.repeats):
-        for name, work in contestants.items():
-            times[name].append(measure(work))
-    middle = {name: statistics.median(values) for name, values in times.items()}
-    per_test = {name: middle[name] / TESTS for name in contestants if name[:5] not in ("klear", "floor")}
-    per_test["klear"] = (middle["klear_many"] - middle["klear_few"]) / (many - few) / TESTS
-    per_test["fork + wait floor"] = (middle["floor"] - middle["floor_none"]) / (20 * TESTS)
+        contestants["LiveCodeBench"] = livecodebench(options.livecodebench, 1)
+        contestants["LiveCodeBench_many"] = livecodebench(options.livecodebench, 1 + few)
+    rounds = [{name: measure(work) for name, work in contestants.items()} for _ in range(options.repeats)]
+    per_test = [costs(times, programs=many - few, forks=forks, warm=few) for times in rounds]
+    names = list(per_test[0])
+    ratios = {name: statistics.median(c[name] / c["klear"] for c in per_test) for name in names}
     print(json.dumps({
         "what": f"CPU milliseconds a test, one stdin program on {TESTS} tests", "n": options.repeats, "unit": "ms",
-        "median": {name: round(1000 * value, 3) for name, value in per_test.items()},
-        "times klear's cost": {name: round(value / per_test["klear"], 2) for name, value in per_test.items()},
-        "klear over floor": round(per_test["klear"] / per_test["fork + wait floor"], 2),
+        "median": {name: round(statistics.median(1000 * cost[name] for cost in per_test), 3) for name in names},
+        "times klear's cost": {name: round(ratio, 2) for name, ratio in ratios.items()},
+        "klear over floor": round(statistics.median(c["klear"] / c["fork + wait floor"] for c in per_test), 2),
         "versions": {"python": platform.python_version(), "linux": platform.release(), "cores": os.cpu_count()},
     }, indent=1))  # fmt: skip
+
+
+def costs(times: dict[str, float], *, programs: int, forks: int, warm: int) -> dict[str, float]:
+    """CPU seconds a test of every contestant in one round, without what starts once."""
+    found = {
+        "klear": (times["klear_many"] - times["klear_few"]) / programs / TESTS,
+        "fork + wait floor": (times["floor"] - times["floor_none"]) / forks,
+    }
+    if "LiveCodeBench_many" in times:
+        found["LiveCodeBench, warm"] = (times["LiveCodeBench_many"] - times["LiveCodeBench"]) / warm / TESTS
+    started = {name: time / TESTS for name, time in times.items() if "_" not in name and name != "floor"}
+    return found | started
 
 
 if __name__ == "__main__":
