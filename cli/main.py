@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
+from types import FrameType
 
 import typer
 
@@ -28,10 +30,11 @@ commands.register(app)
 def main() -> None:
     """Run a command and leave with the exit code of the contract.
 
-    0 done, 1 a bug, 2 usage or config, 3 bad records, 4 a missing capability, 130 interrupted.
+    0 done, 1 a bug, 2 usage or config, 3 bad records, 4 a missing capability, 130 interrupted, 143 terminated.
     """
     if sys.stderr is None:  # closed by who started us (2>&-): nobody listens, and that is no failure
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    _end_orderly_on_sigterm()
     try:
         app()
     except ClosedPipe:
@@ -49,6 +52,19 @@ def main() -> None:
         traceback.print_exc()
         sys.stderr.write("error: this is a bug in klear, not in your data; please report it with the lines above\n")
         _leave(1)
+
+
+def _end_orderly_on_sigterm() -> None:
+    """Let SIGTERM (``timeout``, a scheduler) unwind the stack, so that unfinished files go."""
+    own = os.getpid()
+
+    def on_sigterm(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() == own:
+            sys.exit(128 + number)
+        signal.signal(number, signal.SIG_DFL)  # a forked worker, which has nothing to put in order
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def _leave(code: int) -> None:

@@ -183,6 +183,19 @@ def test_ctrl_c_leaves_no_half_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_sigterm_leaves_no_half_file(tmp_path):
+    process = subprocess.Popen(
+        [BIN / "klear", "label", "-o", tmp_path / "out.jsonl"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 30
+    while not os.listdir(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (143, b"")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_full_stdout_is_said_not_swallowed(shell):
     result = shell("klear label > /dev/full", stdin=lines([judged(1)]))
     assert result.returncode == 2
