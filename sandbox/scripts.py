@@ -149,7 +149,19 @@ def _script(body: list[ast.stmt]) -> ScriptTest:
         source = ast.unparse(module)
     except RecursionError as error:
         raise TestsError("tests: code nested too deeply") from error
-    return ScriptTest(source, tuple(sorted(free_names(module))))
+    caught = _caught_names(module)
+    return ScriptTest(source, tuple(("!" if name in caught else "") + name for name in sorted(free_names(module))))
+
+
+def _caught_names(module: ast.Module) -> set[str]:
+    """Names in ``except E`` and ``pytest.raises(E)``: those of the solution are marked ``!E`` in a script's names."""
+    places: list[ast.expr] = []
+    for node in ast.walk(module):
+        if isinstance(node, ast.ExceptHandler) and node.type:
+            places.append(node.type)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("raises", "pytest.raises"):
+            places += node.args[:1]
+    return {n.id for place in places for n in [place, *getattr(place, "elts", [])] if isinstance(n, ast.Name)}
 
 
 def free_names(module: ast.Module) -> set[str]:
