@@ -191,6 +191,10 @@ class _Walk:
             return
         self._check_known(reduced, set(used))
         calls = tuple(self.calls[_number(name)] for name in used)
+        if any(call.function.isidentifier() and call.function[0].isupper() for call in calls) and not (
+            len(calls) == 1 and isinstance(reduced, ast.Compare) and isinstance(reduced.left, ast.Name)
+        ):  # all that is known of a result here is what plain data it equals
+            raise pure.UnsupportedError("an object of the solution's own class")
         self.tests.append(CallTest(calls, _acceptance(reduced, used, self.helpers)))
 
     def _check_known(self, node: ast.expr, results: set[str]) -> None:
