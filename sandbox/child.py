@@ -7,6 +7,7 @@ is no more than returning another value.
 
 from __future__ import annotations
 
+import _sitebuiltins
 import _thread
 import atexit
 import builtins
@@ -21,6 +22,8 @@ from sandbox import plain, prelude
 
 RESULT_FD = 3
 FILE_NAME = "<solution>"
+for _name in ("exit", "quit"):  # what an interpreter started without the site module lacks
+    builtins.__dict__.setdefault(_name, _sitebuiltins.Quitter(_name, "the end of the file"))
 _OFFERED = {**builtins.__dict__, **prelude.NAMES}
 
 
@@ -37,8 +40,13 @@ def run_program(code: types.CodeType, module: types.ModuleType) -> int:
 def flushed() -> int:
     """Flush what the program printed; a failure is an exit status as `guarded` gives it."""
     current, first = sys.stdout, sys.__stdout__
-    status = 0 if current is None else guarded(current.flush)
-    return status if first is current or first is None else guarded(first.flush) or status
+    status = 0 if current is None else guarded(_flush, current)
+    return status if first is current or first is None else guarded(_flush, first) or status
+
+
+def _flush(stream: Any) -> None:
+    if not getattr(stream, "closed", False):
+        stream.flush()
 
 
 def run_calls(code: types.CodeType, request: bytes) -> int:
