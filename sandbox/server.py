@@ -23,7 +23,7 @@ import time
 import types
 from typing import Any
 
-from sandbox import child, linux, remote, wire
+from sandbox import child, compiler, linux, remote, wire
 
 _KEEP_CHANNEL, _READY_FD, _BINARY_FD, _FIRST_FREE = 4, 5, 6, 16
 _LAST_FD, _LITTLE = 256, 400
@@ -31,7 +31,6 @@ _CHILD_ENDED = (signal.SIGCHLD,)
 _SERVER_CPU_S = 30
 _HOST_CHECK_S = 1.0  # how often a long wait looks whether the host is still there
 _SETUP_FAILED = 86
-_COMPILER, _CPP_OUTPUT = "/usr/bin/g++", "/tmp/program"
 
 
 class Server:
@@ -42,8 +41,8 @@ class Server:
         channel_fd = os.dup2(channel_fd, _FIRST_FREE)
         os.closerange(_FIRST_FREE + 1, _LAST_FD)
         null = os.open("/dev/null", os.O_RDWR)
-        for fd in range(3, _FIRST_FREE):  # so that no other descriptor is ever given these numbers
-            os.dup2(null, fd)
+        for fd in range(2, _FIRST_FREE):  # so that no other descriptor is ever given these numbers
+            os.dup2(null, fd)  # 2: what the compiler warns of would fill the pipe to the host
         self.channel = socket.socket(fileno=channel_fd)
         self.filters = filters
         self.limits: dict[str, Any] = {}
@@ -89,15 +88,13 @@ class Server:
     def _compile_cpp(self, source: bytes) -> None:
         """Compile with g++ in a process of its own (which may start others) and keep the program in memory."""
         files = [wire.memory_file("source", source), wire.memory_file("out"), wire.memory_file("messages")]
-        pid = linux.fork()
-        if pid == 0:
-            _become_compiler(files, self.filters.get("toolchain"), self.limits["compile_s"])
-        _, status = os.waitpid(pid, 0)
+        status = compiler.run(files, self.filters.get("toolchain"), cpu_s=self.limits["compile_s"])
         if status != 0:
+            _empty("/tmp")
             said = _contents(files[2], 2000).decode("utf-8", "replace")
             wire.send(self.channel, wire.REFUSED, (said or f"g++ ended with status {status}").encode())
             return
-        with open(_CPP_OUTPUT, "rb") as file:
+        with open(compiler.OUTPUT, "rb") as file:
             program = wire.memory_file("program", file.read())
         os.dup2(program, _BINARY_FD, inheritable=False)
         os.close(program)
@@ -234,29 +231,9 @@ def prepare_stdio() -> None:
         io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace"),
     )
     for name, stream in zip(("stdin", "stdout", "stderr"), stdio, strict=True):
+        stream.mode = stream.buffer.raw.mode[0]  # type: ignore[attr-defined]
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-
-
-def _become_compiler(files: list[int], door: linux.Filter | None, cpu_s: int) -> None:
-    """Turn this process into g++; does not return."""
-    try:
-        for target, fd in enumerate(files):
-            os.dup2(fd, target)
-        os.closerange(3, 256)
-        os.chdir("/tmp")
-        for what, value in (
-            (resource.RLIMIT_CPU, 4 * cpu_s), (resource.RLIMIT_AS, 4 << 30), (resource.RLIMIT_FSIZE, 128 << 20),
-            (resource.RLIMIT_NPROC, 64), (resource.RLIMIT_CORE, 0),
-        ):  # fmt: skip
-            resource.setrlimit(what, (value, value))
-        if door is not None:
-            linux.install_filter(door)
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
-        options = ["-x", "c++", "-std=gnu++17", "-O2", "-w", "-fmax-errors=3", "-o", _CPP_OUTPUT, "-"]
-        os.execve(_COMPILER, ["g++", *options], environment)
-    finally:
-        os._exit(127)
 
 
 def _set_limits(limits: dict[str, Any]) -> None:
