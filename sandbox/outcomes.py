@@ -12,7 +12,7 @@ def how_it_ended(outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
     """What the end of a process says by itself; ``AC`` where it says nothing against it.
 
     Raises:
-        SandboxError: the process never got as far as the program.
+        SandboxError: the process never got as far as the program, or somebody else killed it.
     """
     if not outcome.ready:
         raise SandboxError(f"a test's process could not be set up (exit code {outcome.exit_code})")
@@ -24,8 +24,10 @@ def how_it_ended(outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
     if len(outcome.output) >= cap or len(outcome.result) >= cap or outcome.signal == 25:
         return "OL", f"{limits.output_mib} MiB of output"
     said = outcome.result[1:400].decode("utf-8", "replace")
-    if outcome.result[:1] == b"M" or outcome.signal == 9 or outcome.peak_mib > 0.95 * limits.memory_mib:
+    if outcome.result[:1] == b"M" or outcome.peak_mib > 0.95 * limits.memory_mib:
         return "ML", f"more than {limits.memory_mib} MiB"
+    if outcome.signal == 9:  # not by the server, which would say so: by a machine out of memory, most likely
+        raise SandboxError("a test's process was killed from outside")
     if outcome.signal:
         return "RE", _SIGNALS.get(outcome.signal, f"signal {outcome.signal}")
     if outcome.exit_code:
