@@ -24,7 +24,8 @@ from sandbox.types import Judgement, Language, Limits, TestsError, TestSuite
 __all__ = ["CodeRewarder", "extract_code"]
 
 _REMEMBERED = 50_000
-_RECORDS_AHEAD, _PROGRAMS_AHEAD = 256, 64
+_RECORDS_AHEAD, _SUITES_KEPT = 256, 128
+_PROGRAMS_AHEAD = 8  # a job: enough to keep the workers busy; an interrupted run waits for all of them
 _NO_TESTS = TestSuite(tests=())
 
 
@@ -153,7 +154,7 @@ class CodeRewarder:
         tests = _Tests(suite, digest)
         with self._lock:
             self._suites[ground_truth] = tests
-            while len(self._suites) > 2 * _PROGRAMS_AHEAD:
+            while len(self._suites) > _SUITES_KEPT:
                 self._suites.popitem(last=False)
         return tests
 
