@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from sandbox.bounds import MAX_NODES, Budget, CostError, check_nodes
+
 # Held here, so that a solution that replaces the json module's functions disturbs nobody.
 _to_text, _from_text = json.dumps, json.loads
 
 MAX_DEPTH = 200
 MAX_INT_BITS = 400_000  # about 120,000 digits
-MAX_NODES = 2_000_000
 _MOST_YIELDED = 100_000
 
 _SCALARS = frozenset((bool, float, str, type(None)))
@@ -76,9 +77,11 @@ def dump(value: object, *, wrap: Wrap | None = None) -> bytes:
         PlainError: deeper than ``MAX_DEPTH``, an integer above ``MAX_INT_BITS``, too many nodes.
     """
     try:
-        return _to_text(_wire(value, 0, wrap), ensure_ascii=True, separators=(",", ":")).encode()
-    except RecursionError as error:
-        raise PlainError("nested too deeply") from error
+        encoded = _to_text(_wire(value, 0, wrap), ensure_ascii=True, separators=(",", ":")).encode()
+        check_nodes(encoded)
+    except (RecursionError, CostError) as error:
+        raise PlainError(str(error) if isinstance(error, CostError) else "nested too deeply") from error
+    return encoded
 
 
 def _wire(value: Any, depth: int, wrap: Wrap | None) -> Any:
@@ -194,19 +197,20 @@ def load(data: bytes) -> Any:
         PlainError: anything else.
     """
     try:
-        return _value(_from_text(data), 0)
+        check_nodes(data)
+        return _value(_from_text(data), 0, Budget())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise PlainError(f"not plain data: {str(error)[:200]}") from error
 
 
-def _value(wire: Any, depth: int) -> Any:
+def _value(wire: Any, depth: int, budget: Budget) -> Any:
     kind = type(wire)
     if kind in _SCALARS or kind is int:
         return wire
     if depth > 2 * MAX_DEPTH + 20:
         raise PlainError("nested too deeply")
     if kind is list:
-        return [_value(item, depth + 1) for item in wire]
+        return [_value(item, depth + 1, budget) for item in wire]
     ((tag, body),) = wire.items()
     if tag == "i":
         number = int(body, 16)
@@ -221,15 +225,14 @@ def _value(wire: Any, depth: int) -> Any:
     if tag == "c":
         return complex(float(body[0]), float(body[1]))
     if tag == "q":
-        return _exact_number(str(body[0]), str(body[1]))
-    items = [_value(item, depth + 1) for item in body]
-    if tag in ("d", "s", "f"):
-        _refuse_collisions(items)
+        return budget.exact_number(str(body[0]), str(body[1]))
+    items = [_value(item, depth + 1, budget) for item in body]
     if tag == "d":
-        return {_hashable(key): value for key, value in items}
+        budget.hash_all(key for key, _ in items)
+        return dict(items)
     if tag in ("s", "f"):
-        frozen = (_hashable(item) for item in items)
-        return set(frozen) if tag == "s" else frozenset(frozen)
+        budget.hash_all(items)
+        return set(items) if tag == "s" else frozenset(items)
     if tag == "t":
         return tuple(items)
     if tag == "y":
@@ -239,27 +242,3 @@ def _value(wire: Any, depth: int) -> Any:
     if tag == "T":
         return Tree(tuple(items))
     raise PlainError(f"an unknown kind of value: {str(tag)[:20]}")
-
-
-def _hashable(value: Any) -> Any:
-    hash(value)  # TypeError for a list as a key, which `load` reports
-    return value
-
-
-def _refuse_collisions(items: list[Any]) -> None:
-    """Large integers can be chosen to share one hash, which makes a dict of them quadratic."""
-    keys = (item[0] if type(item) is list and item else item for item in items)
-    if sum(type(key) in (int, float) and not -(1 << 53) < key < 1 << 53 for key in keys) > 5000:
-        raise PlainError("too many large keys")
-
-
-def _exact_number(kind: str, text: str) -> Any:
-    if len(text) > 10_000:
-        raise PlainError("a number too large to be compared")
-    from decimal import Decimal, InvalidOperation
-    from fractions import Fraction
-
-    try:
-        return Fraction(text) if kind == "Fraction" else Decimal(text)
-    except (InvalidOperation, ZeroDivisionError) as error:
-        raise PlainError("not a number") from error
