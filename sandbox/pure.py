@@ -11,14 +11,17 @@ import collections
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from sandbox import arithmetic
+from sandbox.bounds import Budget
 from sandbox.plain import Iterated, Linked, Opaque, Tree
 
 _FUEL = 500_000
+_MOST_CPU_S = 5.0
 _MOST_ITEMS = 1_000_000
-_MOST_BITS = 100_000
 
 
 class UnsupportedError(Exception):
@@ -59,6 +62,7 @@ NAMES: dict[str, Any] = {
     "inf": math.inf,
 }  # fmt: skip
 _MATH = ("isclose", "fabs", "sqrt", "floor", "ceil", "isnan", "isinf", "pi", "e", "inf", "nan", "log", "exp")
+_CALLABLE = {value for value in NAMES.values() if callable(value)} | {getattr(math, name) for name in _MATH}
 _METHODS: dict[Any, tuple[str, ...]] = {
     str: ("strip", "lstrip", "rstrip", "lower", "upper", "split", "splitlines", "startswith", "endswith", "count",
           "index", "find", "isdigit", "isalpha", "isalnum", "isupper", "islower", "isspace"),
@@ -93,6 +97,8 @@ class Evaluator:
         self.names = dict(names)
         self.functions = dict(functions or {})
         self._fuel = _FUEL
+        self._budget = Budget()
+        self._end = time.thread_time() + _MOST_CPU_S
 
     def __call__(self, node: ast.expr) -> Any:
         """The expression's value.
@@ -101,13 +107,22 @@ class Evaluator:
             UnsupportedError: something this evaluator does not know or will not spend time on.
             Exception: whatever the built-in operation raises (``TypeError``, ``ZeroDivisionError``, …).
         """
-        self._fuel -= 1
-        if self._fuel < 0:
-            raise UnsupportedError("a long computation")
+        self._tick()
         method = getattr(self, "_" + type(node).__name__, None)
         if method is None:
             raise UnsupportedError(type(node).__name__)
         return method(node)
+
+    def _tick(self) -> None:
+        """Every single operation is bounded by its operands; this bounds how many of them there are."""
+        self._fuel -= 1
+        if self._fuel < 0 or time.thread_time() > self._end:
+            raise UnsupportedError("a long computation")
+
+    def _hashed(self, values: Iterable[Any]) -> list[Any]:
+        found = list(values)
+        self._budget.hash_all(found)
+        return found
 
     def _Constant(self, node: ast.Constant) -> Any:
         return node.value
@@ -131,12 +146,19 @@ class Evaluator:
         return tuple(self._List(node))
 
     def _Set(self, node: ast.Set) -> Any:
-        return set(self._List(node))
+        return set(self._hashed(self._List(node)))
 
     def _Dict(self, node: ast.Dict) -> Any:
         if any(key is None for key in node.keys):
             raise UnsupportedError("a merged dict display")
-        return {self(key): self(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+        return self._dict([(self(key), self(value)) for key, value in zip(node.keys, node.values, strict=True) if key])
+
+    def _dict(self, pairs: Iterable[Any], **words: Any) -> dict[Any, Any]:
+        if isinstance(pairs, Mapping):
+            pairs = pairs.items()
+        held = [tuple(pair) for pair in pairs]
+        self._budget.hash_all(pair[0] for pair in held)
+        return dict(held, **words)
 
     def _UnaryOp(self, node: ast.UnaryOp) -> Any:
         return _UNARY[type(node.op)](self(node.operand))
@@ -144,9 +166,9 @@ class Evaluator:
     def _BinOp(self, node: ast.BinOp) -> Any:
         left, right = self(node.left), self(node.right)
         if isinstance(node.op, ast.Mult):
-            return _product(left, right)
+            return arithmetic.product(left, right)
         if isinstance(node.op, ast.Pow):
-            return _power(left, right)
+            return arithmetic.power(left, right)
         if isinstance(node.op, ast.Mod) and not isinstance(left, str | bytes):
             return left % right
         if type(node.op) not in _BINARY:
@@ -186,11 +208,11 @@ class Evaluator:
         return list(self._generate(node.elt, node.generators))
 
     def _SetComp(self, node: ast.SetComp) -> Any:
-        return set(self._generate(node.elt, node.generators))
+        return set(self._hashed(self._generate(node.elt, node.generators)))
 
     def _DictComp(self, node: ast.DictComp) -> Any:
         pair = ast.Tuple(elts=[node.key, node.value], ctx=ast.Load())
-        return dict(self._generate(pair, node.generators))
+        return self._dict(self._generate(pair, node.generators))
 
     def _generate(self, element: ast.expr, generators: list[ast.comprehension]) -> Iterator[Any]:
         if not generators:
@@ -223,13 +245,29 @@ class Evaluator:
             return self._method(self(node.func.value), node.func.attr, args, words)
         if isinstance(node.func, ast.Attribute) and node.func.value.id in self.names:  # type: ignore[attr-defined]
             return self._method(self(node.func.value), node.func.attr, args, words)
-        return self(node.func)(*args, **words)
+        return self._built_in(self(node.func), args, words)
+
+    def _built_in(self, function: Any, args: list[Any], words: dict[str, Any]) -> Any:
+        if function not in _CALLABLE:
+            raise UnsupportedError("a call of something unknown")
+        if function is dict:
+            return self._dict(*args, **words) if args else dict(**words)
+        if function is sum:
+            return arithmetic.total(*args, **words, tick=self._tick)
+        if function in (set, frozenset, collections.Counter) and args and not isinstance(args[0], dict):
+            args[0] = self._hashed(args[0])
+        count = args[-1] if args and isinstance(args[-1], int) else words.get("ndigits", 0)
+        if function in (round, bytes) and abs(count) > _MOST_ITEMS:
+            raise UnsupportedError("a large count")
+        return function(*args, **words)
 
     def _method(self, owner: Any, name: str, args: list[Any], words: dict[str, Any]) -> Any:
         if name not in _METHODS.get(type(owner), ()):
             if isinstance(owner, Opaque | Iterated):
                 raise TypeError(f"what was returned has no {name}")
             raise UnsupportedError(f"the method {name}")
+        if isinstance(owner, set | frozenset):
+            args = [self._hashed(values) for values in args]
         return getattr(owner, name)(*args, **words)
 
     def _helper(self, function: ast.FunctionDef, args: list[Any], words: dict[str, Any]) -> Any:
@@ -274,21 +312,3 @@ def bind(target: ast.expr, value: Any, names: dict[str, Any]) -> None:
             bind(inner, item, names)
     else:
         raise UnsupportedError("an assignment to something else than names")
-
-
-def _product(left: Any, right: Any) -> Any:
-    for one, other in ((left, right), (right, left)):
-        if isinstance(one, str | bytes | list | tuple) and isinstance(other, int):
-            if len(one) * max(other, 0) > _MOST_ITEMS:
-                raise UnsupportedError("a long repetition")
-            return one * other
-    integers = isinstance(left, int) and isinstance(right, int)
-    if integers and left.bit_length() + right.bit_length() > 4 * _MOST_BITS:
-        raise UnsupportedError("a large product")
-    return left * right
-
-
-def _power(left: Any, right: Any) -> Any:
-    if isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > _MOST_BITS:
-        raise UnsupportedError("a large power")
-    return left**right
