@@ -166,6 +166,8 @@ class Server:
         pause = min(cpu_s + 0.002, wall_s, _HOST_CHECK_S)
         while True:
             signal.sigtimedwait(_CHILD_ENDED, pause)
+            if not flags and _lowered_its_limit(pid):
+                flags = wire.HIT_CPU
             ended, status, usage = os.wait4(pid, 0 if flags else os.WNOHANG)
             if ended:
                 return flags, status, usage
@@ -217,6 +219,14 @@ class Server:
         os.write(_READY_FD, b"r")
         os.closerange(keep, _BINARY_FD)
         os.execve(_BINARY_FD, ["solution"], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
+
+
+def _lowered_its_limit(pid: int) -> bool:
+    """Whether a process was killed, and may have arranged so itself (by RLIMIT_CPU, there is no other way)."""
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None or ended.si_status != signal.SIGKILL or ended.si_code != os.CLD_KILLED:
+        return False
+    return resource.prlimit(pid, resource.RLIMIT_CPU) != resource.getrlimit(resource.RLIMIT_CPU)
 
 
 def prepare_stdio() -> None:
