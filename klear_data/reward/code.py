@@ -18,14 +18,16 @@ from klear_data.reward.scheme import Scheme, Verdict, reward_of
 from klear_data.reward.think import MissingTag, ThinkMode, split_think
 from klear_data.stage import Drop
 from sandbox.formats import parse_tests
+from sandbox.judge import len_expected
 from sandbox.pool import Job, JudgePool
-from sandbox.types import Judgement, Language, Limits, TestsError, TestSuite
+from sandbox.types import CheckerTest, Judgement, Language, Limits, StdinTest, Test, TestsError, TestSuite
 
 __all__ = ["CodeRewarder", "extract_code"]
 
 _REMEMBERED = 50_000
 _RECORDS_AHEAD, _SUITES_KEPT = 256, 128
 _PROGRAMS_AHEAD = 8  # a job: enough to keep the workers busy; an interrupted run waits for all of them
+_SUITES_BYTES = 256 << 20
 _NO_TESTS = TestSuite(tests=())
 
 
@@ -35,6 +37,7 @@ class _Tests:
 
     suite: TestSuite
     digest: bytes
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class _Pending:
     verdict: Verdict
     missing: MissingTag | None
     total: int
+
+
+def _size_bytes(test: Test) -> int:
+    """Input and expected output, which packed tests hold many times smaller; values are as large as their text."""
+    return len(test.stdin) + len_expected(test) if isinstance(test, StdinTest | CheckerTest) else 0
 
 
 class CodeRewarder:
@@ -84,7 +92,8 @@ class CodeRewarder:
         self._jobs = jobs
         self._lock = threading.Lock()
         self._memory: OrderedDict[bytes, Future[Judgement]] = OrderedDict()
-        self._suites: OrderedDict[str, _Tests] = OrderedDict()
+        self._suites: OrderedDict[bytes, _Tests] = OrderedDict()
+        self._suites_bytes = 0
         self.verdicts: Counter[str] = Counter()
         self.tests_run = self.remembered = self.weak = 0
 
@@ -142,20 +151,21 @@ class CodeRewarder:
     def _tests(self, ground_truth: str) -> _Tests:
         if not self.use_tests:
             return _Tests(_NO_TESTS, b"")
-        with self._lock:
-            if ground_truth in self._suites:
-                return self._suites[ground_truth]
-        suite = parse_tests(ground_truth)
         digest = hashlib.sha256(ground_truth.encode("utf-8", "surrogatepass")).digest()
+        with self._lock:
+            if digest in self._suites:
+                return self._suites[digest]
+        suite = parse_tests(ground_truth)
         if self.max_tests is not None and len(suite) > self.max_tests:
             draw = random.Random(f"{self.seed}:{digest.hex()}")
             chosen = sorted(draw.sample(range(len(suite)), self.max_tests))
             suite = replace(suite, tests=tuple(suite.tests[index] for index in chosen))
-        tests = _Tests(suite, digest)
+        tests = _Tests(suite, digest, max(len(ground_truth), sum(map(_size_bytes, suite.tests))))
         with self._lock:
-            self._suites[ground_truth] = tests
-            while len(self._suites) > _SUITES_KEPT:
-                self._suites.popitem(last=False)
+            self._suites_bytes += tests.size_bytes - self._suites.pop(digest, _Tests(_NO_TESTS, b"")).size_bytes
+            self._suites[digest] = tests
+            while self._suites_bytes > _SUITES_BYTES or len(self._suites) > _SUITES_KEPT:
+                self._suites_bytes -= self._suites.popitem(last=False)[1].size_bytes
         return tests
 
     def _start(self, tests: _Tests, completion: str) -> _Pending:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from klear_data.reward import code
 from klear_data.reward.code import CodeRewarder, extract_code
 from klear_data.stage import Drop
 from sandbox import TestsError
@@ -217,3 +218,14 @@ def test_one_long_line_does_not_hold_up_the_search_for_a_fence() -> None:
     assert extract_code("```" + "a" * 200_000 + "`") is None
     assert extract_code("```" + " " * 200_000 + "`") is None
     assert time.process_time() - started < 2
+
+
+def test_remembered_suites_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "_SUITES_BYTES", 100_000)
+    with CodeRewarder(jobs=1) as rewarder:
+        for index in range(20):
+            rewarder._tests(json.dumps({"inputs": [str(index)], "outputs": ["x" * 30_000]}))
+        assert 60_000 <= rewarder._suites_bytes <= 100_000
+        rewarder._tests(json.dumps({"inputs": ["1"], "outputs": ["x" * 300_000]}))
+        assert not rewarder._suites
+        assert rewarder._suites_bytes == 0
