@@ -27,9 +27,23 @@ def run_checker(solution: Server, test: CheckerTest) -> CaseResult:
     """
     outcome = solution.run(b"i", test.stdin)
     verdict, detail = how_it_ended(outcome, solution.limits)
-    if verdict == "AC" and not _accepts(solution, test, outcome.output):
+    if verdict == "AC" and not _accepts_or_chokes(solution, test, outcome.output):
         verdict, detail = "WA", "the checker rejects the output"
     return CaseResult(verdict, outcome.cpu_s, outcome.wall_s, detail)
+
+
+class _CheckerFailedError(SandboxError):
+    """The checker itself raised, ran too long or said something that is no score."""
+
+
+def _accepts_or_chokes(solution: Server, test: CheckerTest, output: bytes) -> bool:
+    """A checker that fails on an output but accepts the expected one has met an output it cannot read."""
+    try:
+        return _accepts(solution, test, output)
+    except _CheckerFailedError:
+        if not _accepts(solution, test, test.expected):
+            raise
+        return False
 
 
 def _accepts(solution: Server, test: CheckerTest, output: bytes) -> bool:
@@ -58,15 +72,18 @@ def _ask_function(checker: Server, test: CheckerTest, output: bytes) -> bool:
     outcome = checker.run(b"c", plain.dump([["check", args, []]]))
     verdict, detail = how_it_ended(outcome, checker.limits)
     if verdict != "AC" or outcome.result[:1] != b"V":
-        raise SandboxError(f"the checker failed: {verdict} {detail}")
-    return bool(plain.load(outcome.result[1:])[0])
+        raise _CheckerFailedError(f"the checker failed: {verdict} {detail}")
+    try:
+        return bool(plain.load(outcome.result[1:])[0])
+    except plain.PlainError as error:
+        raise _CheckerFailedError(f"the checker returned no truth value: {error}") from error
 
 
 def _ask_program(checker: Server, test: CheckerTest, output: bytes) -> bool:
     outcome = checker.run(b"k", plain.dump([test.stdin, test.expected, output]))
     said = outcome.output.decode("utf-8", "replace").split()
     if outcome.signal or outcome.hit_wall:
-        raise SandboxError(f"the checker failed: {how_it_ended(outcome, checker.limits)}")
+        raise _CheckerFailedError(f"the checker failed: {how_it_ended(outcome, checker.limits)}")
     if not said:
         return outcome.exit_code == 0
     first = said[0].lower().rstrip(":,.")
@@ -75,4 +92,4 @@ def _ask_program(checker: Server, test: CheckerTest, output: bytes) -> bool:
     try:
         return outcome.exit_code == 0 and float(said[-1]) > 0
     except ValueError as error:
-        raise SandboxError(f"the checker says {said[-1][:40]!r}; expected a score") from error
+        raise _CheckerFailedError(f"the checker says {said[-1][:40]!r}; expected a score") from error
