@@ -82,7 +82,9 @@ def _multiset(text: bytes) -> Counter[bytes]:
 
 def _same_token(got: bytes, want: bytes, tolerance: float, any_number: bool) -> bool:
     is_float = _FLOAT.fullmatch(want) or (any_number and _INTEGER.fullmatch(want))
-    if not is_float or max(len(got), len(want)) > _LONGEST_NUMBER or not _NUMBER.fullmatch(got):
+    if not is_float or max(len(got), len(want)) > _LONGEST_NUMBER:
+        return False
+    if not _NUMBER.fullmatch(got) or not _NUMBER.fullmatch(want):  # exponents beyond what Decimal subtracts
         return False
     left, right = Decimal(got.decode()), Decimal(want.decode())
     return abs(left - right) <= Decimal(tolerance) * max(Decimal(1), abs(right))

@@ -10,7 +10,8 @@ from typing import Any
 from sandbox import lcb
 from sandbox.asserts import tests_of_scripts
 from sandbox.checkers import CHECKERS, DEFAULT_TOLERANCE, same_value, text_checker
-from sandbox.types import Call, CallTest, CheckerTest, StdinTest, Test, TestsError, TestSuite
+from sandbox.plain import dump
+from sandbox.types import AllOf, Call, CallTest, CheckerTest, StdinTest, Test, TestsError, TestSuite
 
 _LARGEST_EXPECTED = 256 << 20
 
@@ -28,6 +29,15 @@ def parse_tests(
     Raises:
         TestsError: no tests, or none that can be used; ``reason`` is a word for tables.
     """
+    try:
+        return _parsed(ground_truth, entry_point, prompt)
+    except TestsError:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, SyntaxError, RecursionError) as error:
+        raise TestsError(f"tests: cannot be used: {type(error).__name__}: {str(error)[:120]}") from error
+
+
+def _parsed(ground_truth: str | list[Any] | dict[str, Any], entry_point: str | None, prompt: str) -> TestSuite:
     data = _read(ground_truth) if isinstance(ground_truth, str | bytes) else ground_truth
     if isinstance(data, list):
         data = {"tests": data}
@@ -42,6 +52,10 @@ def parse_tests(
         raise TestsError("tests: none found; expected at least one", reason="no_tests")
     if options.limit_expected(tests):
         raise TestsError(f"tests: an expected output above {_LARGEST_EXPECTED >> 20} MiB")
+    for test in tests:
+        for part in test.parts if isinstance(test, AllOf) else (test,):
+            if isinstance(part, CallTest):
+                part.request()  # arguments that cannot be sent are found here and not with every program
     return TestSuite(
         tests=tuple(tests), prompt=_text(data, "prompt") or prompt, entry_point=entry,
         time_limit_s=options.time_limit_s, memory_mib=options.memory_mib,
@@ -58,6 +72,7 @@ class _Options:
         checker = data.get("checker") or "tokens"
         if not isinstance(checker, str):
             raise TestsError(f"tests: checker is {type(checker).__name__}; expected a name or a program")
+        checker.encode()
         self.program = checker if "\n" in checker else None
         if self.program is None and checker not in CHECKERS:
             raise TestsError(f"tests: checker {checker!r}; expected one of {', '.join(CHECKERS)} or a program",
@@ -169,7 +184,7 @@ def _with_int_keys(value: Any) -> Any:
     """JSON has no integer keys: an object whose keys all read as integers had them before."""
     if isinstance(value, dict):
         items = {key: _with_int_keys(inner) for key, inner in value.items()}
-        if items and all(isinstance(key, str) and key.lstrip("-").isdecimal() and len(key) < 19 for key in items):
+        if items and all(isinstance(key, str) and key.removeprefix("-").isdecimal() and len(key) < 19 for key in items):
             return {int(key): inner for key, inner in items.items()}
         return items
     return [_with_int_keys(inner) for inner in value] if isinstance(value, list) else value
@@ -212,7 +227,8 @@ def _joined(value: Any, where: str) -> str:
 
 
 def _sorted(value: Any) -> Any:
-    return sorted(value, key=repr) if isinstance(value, list | tuple) else value
+    """In an order that values of every kind have; by their encoding, since ``repr`` refuses long integers."""
+    return sorted(value, key=dump) if isinstance(value, list | tuple) else value
 
 
 def _positive(data: dict[str, Any], key: str) -> float | None:
@@ -228,4 +244,5 @@ def _text(data: dict[str, Any], key: str) -> str:
     value = data.get(key) or ""
     if not isinstance(value, str):
         raise TestsError(f"tests: {key} is {type(value).__name__}; expected text")
+    value.encode()  # half a surrogate pair is no source text
     return value

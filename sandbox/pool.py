@@ -122,8 +122,8 @@ class JudgePool:
                     raise SandboxError("C++ needs a private /tmp to compile in, and so user namespaces")
                 zygote = self._zygote(kind, limits)
                 return judge_program(job.program, job.suite, zygote=zygote, limits=limits, language=job.language)
-            except SandboxError as error:
-                failure = str(error)
+            except Exception as error:  # noqa: BLE001  one bad record must not stop the others
+                failure = str(error) if isinstance(error, SandboxError) else f"{type(error).__name__}: {error}"
                 self._discard(kind)
         case = CaseResult("XX", detail=failure[:300])
         return judgement_of([case] * len(job.suite), wall_s=0.0)

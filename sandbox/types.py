@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sandbox import plain
+
 Verdict = Literal["AC", "WA", "RE", "TL", "ML", "OL", "CE", "XX"]
 Language = Literal["python", "cpp"]
 
@@ -85,6 +87,15 @@ class CallTest:
 
     calls: tuple[Call, ...]
     accept: Callable[[list[Any]], bool]
+
+    def request(self) -> bytes:
+        """The calls as the sandbox reads them.
+
+        Raises:
+            PlainError: arguments too deep or too large.
+        """
+        return plain.dump([(call.function, list(call.args), [list(pair) for pair in call.kwargs])
+                           for call in self.calls])  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import JudgePool, parse_tests
+from sandbox import Job, JudgePool, TestSuite, parse_tests
 from sandbox.checkers import same_value, text_checker
 from sandbox.plain import Linked, Opaque, PlainError, Tree, dump, load
+from sandbox.types import StdinTest
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,8 @@ from sandbox.plain import Linked, Opaque, PlainError, Tree, dump, load
         ("1.5", "inf", "tokens", False),
         ("1.5", "1.5e0", "tokens", True),
         ("1.5", "1e999999999", "tokens", False),
+        ("1e9999999", "1.5", "tokens", False),
+        ("1e9999999", "1e9999999", "tokens", True),
         ("yes", "YES", "tokens", False),
         ("", "", "tokens", True),
         ("", "0", "tokens", False),
@@ -130,3 +133,31 @@ def test_a_custom_checker_decides_in_its_own_sandbox(checker: str, pool: JudgePo
 def test_a_checker_that_fails_is_nobodys_wrong_answer(pool: JudgePool) -> None:
     suite = parse_tests({"inputs": ["x"], "outputs": ["1"], "checker": "def check(i, e, o):\n    raise ValueError\n"})
     assert pool.judge("print(1)", suite).verdict == "XX"
+
+
+def test_an_output_that_a_working_checker_cannot_read_is_wrong(pool: JudgePool) -> None:
+    checker = "def check(input, expected, output):\n    return int(output) == int(expected)\n"
+    suite = parse_tests({"inputs": ["3"], "outputs": ["3"], "checker": checker})
+    assert pool.judge("print('garbage')", suite).verdict == "WA"
+    assert pool.judge("print(3)", suite).verdict == "AC"
+
+
+@pytest.mark.parametrize("value", ["[10**5000]", "__import__('decimal').Decimal('sNaN')", "float('nan')"])
+def test_a_value_that_cannot_be_compared_is_wrong(value: str, pool: JudgePool) -> None:
+    suite = parse_tests({"fn_name": "f", "inputs": [[1]], "outputs": [[1]], "checker": "unordered"})
+    assert pool.judge(f"def f(n):\n    return {value}\n", suite).verdict == "WA"
+    suite = parse_tests({"functional": "assert f(1) == 2"})
+    assert pool.judge(f"def f(n):\n    return {value}\n", suite).verdict == "WA"
+
+
+def test_an_error_nobody_thought_of_is_one_programs_xx_and_not_the_end() -> None:
+    def accept(_: bytes) -> bool:
+        raise MemoryError("of the host")
+
+    broken = TestSuite(tests=(StdinTest(b"", accept),))
+    good = parse_tests({"inputs": [""], "outputs": ["1"]})
+    with JudgePool(jobs=1) as own:
+        first, second = own.judge_many([Job("print(1)", broken), Job("print(1)", good)])
+    assert first.verdict == "XX"
+    assert "MemoryError" in first.detail
+    assert second.verdict == "AC"

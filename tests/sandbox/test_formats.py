@@ -80,6 +80,17 @@ def test_a_right_program_passes_in_every_format(ground_truth: Any, program: str,
         ([{"input": "1"}], "tests_malformed"),
         ([{"input": "1", "output": "1", "testtype": "telepathy"}], "tests_unsupported"),
         ({"tests": "not base64!"}, "tests_malformed"),
+        ({"fn_name": "f", "inputs": ["0x" + "f" * 120_000], "outputs": [1]}, "tests_malformed"),
+        ({"fn_name": "f", "inputs": ["[" * 300 + "]" * 300], "outputs": [1]}, "tests_malformed"),
+        ({"fn_name": "f", "inputs": ["[" * 900 + "]" * 900], "outputs": [1]}, "tests_malformed"),
+        (
+            {"inputs": ["3"], "outputs": ["3"], "checker": "# \ud800\ndef check(i, e, o):\n    return True\n"},
+            "tests_malformed",
+        ),
+        (
+            {"test": "def check(candidate):\n    assert candidate(1) == 2\n", "entry_point": "(", "prompt": ""},
+            "tests_malformed",
+        ),
     ],
 )
 def test_unusable_tests_say_why(ground_truth: Any, reason: str) -> None:
