@@ -8,6 +8,7 @@ are split into micro-batches.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -76,6 +77,11 @@ def run_sft(
 
     per_epoch = [len(epoch_steps(examples, config, epoch)) for epoch in range(config.epochs)]
     total = min(sum(per_epoch), config.max_steps or sum(per_epoch))
+    if config.max_steps is not None and total < config.max_steps:
+        print(
+            f"note: {config.epochs} epochs are {total} steps, fewer than max_steps = {config.max_steps}",
+            file=sys.stderr,
+        )
     stepper = Stepper(model, config.optim, total_steps=total, stop_after_bad_steps=config.stop_after_bad_steps)
     done = 0
     if checkpoint is not None:

@@ -35,7 +35,8 @@ def load_model_and_tokenizer(path: str | Path, *, dtype: str = "auto", device: s
     transformers = require("transformers", extra="train", needed_by="loading a model")
     transformers.utils.logging.disable_progress_bar()  # loading is not what the user waits for
     folder = Path(path)
-    is_local = folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") > 1
+    # What is not ORG/NAME can't be a hub id; asking the hub for it would only take time.
+    is_local = folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") != 1
     if is_local and not (folder / "config.json").is_file():
         state = "has no config.json" if folder.is_dir() else "is no folder"
         raise UsageError(

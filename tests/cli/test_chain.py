@@ -147,6 +147,7 @@ def test_resuming_with_other_settings_is_refused(curated, workshop):
     [
         ("klear sample curated.jsonl --model nowhere/at/all", 2, "nowhere/at/all"),
         ("klear sample curated.jsonl --model raw", 2, "config.json"),
+        ("klear sample curated.jsonl --model mistyped", 2, "mistyped: this is no folder"),
         ("klear sample curated.jsonl --model model --n 0", 2, "--n"),
         ("klear sample curated.jsonl --model model --resume", 2, ".jsonl file with --resume"),
         ("klear train sft --data curated.jsonl --model model --out x", 2, "tiny-sft"),
