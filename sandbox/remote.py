@@ -90,6 +90,8 @@ class _Objects:
             return setattr(owner, name, *args)
         if name in OPERATORS:
             return getattr(operator, name)(owner, *args)
+        if name == "__bool__":
+            return bool(owner)
         return (getattr(owner, name) if name else owner)(*args, **kwargs)
 
     def _wrap(self, value: Any) -> plain.Opaque:

@@ -32,14 +32,15 @@ class Remote:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         value = self._link.ask("call", self._target, "", args, kwargs)
-        if isinstance(value, Remote) and isinstance(self._target, str) and self._target[:1].isupper():
+        if isinstance(value, Remote) and _is_class_name(self._target):
             value.__dict__["_trusted"] = True
         return value
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or (name in _PLAIN_METHODS and not self._trusted):
+        known = self._trusted or _is_class_name(self._target)
+        if name.startswith("__") or (name in _PLAIN_METHODS and not known):
             raise TypeError(f"the solution returned a {self._type_name}; only plain data has {name}")
-        return _Method(self._link, self._target, name)
+        return _Method(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._link.ask("set", self._target, name, [value])
@@ -85,24 +86,29 @@ class Remote:
 class _Method:
     """An attribute of a remote object: a method to call, or by its value in anything else one does with it."""
 
-    def __new__(cls, link: Any, target: Any, name: str) -> Any:
-        value = link.ask("get", target, name)
+    def __new__(cls, owner: Remote, name: str) -> Any:
+        value = owner._link.ask("get", owner._target, name)
         if not isinstance(value, Remote):
             return value
         method = object.__new__(cls)
-        method.link, method.target, method.name, method.value = link, target, name, value
+        method.owner, method.name, method.value = owner, name, value
         return method
 
-    link: Any
-    target: Any
+    owner: Remote
     name: str
     value: Remote
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.link.ask("call", self.target, self.name, args, kwargs)
+        value = self.owner._link.ask("call", self.owner._target, self.name, args, kwargs)
+        is_owner = isinstance(value, Remote) and value._target == self.owner._target
+        return self.owner if is_owner else value
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.value, name)
+
+
+def _is_class_name(target: Any) -> bool:
+    return isinstance(target, str) and target[:1].isupper()
 
 
 def _forward(name: str, way: str) -> Any:
@@ -112,8 +118,8 @@ def _forward(name: str, way: str) -> Any:
 _COMPARING = ("__lt__", "__le__", "__gt__", "__ge__")
 _COMBINING = ("__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__pow__", "__matmul__")
 _REFLECTED = ("__radd__", "__rsub__", "__rmul__", "__rtruediv__")
-_OTHERS = ("__len__", "__getitem__", "__contains__", "__str__", "__repr__", "__int__", "__float__", "__neg__",
-           "__abs__", "__setitem__", "__delitem__", "__enter__", "__exit__")  # fmt: skip
+_OTHERS = ("__bool__", "__len__", "__getitem__", "__contains__", "__str__", "__repr__", "__int__", "__float__",
+           "__neg__", "__abs__", "__setitem__", "__delitem__", "__enter__", "__exit__")  # fmt: skip
 # Asked for as an expression does, so that the reflected method has its turn.
 OPERATORS = frozenset(("__eq__", "__contains__", *_COMPARING, *_COMBINING))
 for _names, _way in ((_COMPARING, "_compare"), (_COMBINING + _REFLECTED, "_combine"), (_OTHERS, "_special")):
