@@ -75,13 +75,7 @@ def run_sft(
     examples = tokenise(data, tokenizer, config).examples
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
 
-    per_epoch = [len(epoch_steps(examples, config, epoch)) for epoch in range(config.epochs)]
-    total = min(sum(per_epoch), config.max_steps or sum(per_epoch))
-    if config.max_steps is not None and total < config.max_steps:
-        print(
-            f"note: {config.epochs} epochs are {total} steps, fewer than max_steps = {config.max_steps}",
-            file=sys.stderr,
-        )
+    total = total_steps(examples, config)
     stepper = Stepper(model, config.optim, total_steps=total, stop_after_bad_steps=config.stop_after_bad_steps)
     done = 0
     if checkpoint is not None:
@@ -173,6 +167,19 @@ def tokenise(data: Iterable[dict[str, Any]], tokenizer: Any, config: SFTConfig) 
             "ones; raise it with --set pack_tokens=…, or --set overlong=cut"
         )
     return found
+
+
+def total_steps(examples: list[Example], config: SFTConfig) -> int:
+    """Optimizer steps of the run: those of all epochs, or ``max_steps`` if that comes first."""
+    available = sum(len(epoch_steps(examples, config, epoch)) for epoch in range(config.epochs))
+    if config.max_steps is None:
+        return available
+    if available < config.max_steps:
+        print(
+            f"note: {config.epochs} epochs are {available} steps, fewer than max_steps = {config.max_steps}",
+            file=sys.stderr,
+        )
+    return min(available, config.max_steps)
 
 
 def epoch_steps(examples: list[Example], config: SFTConfig, epoch: int) -> list[list[list[int]]]:
