@@ -9,7 +9,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ["sandbox", "klear_data", "klear_train", "cli"]
-HEAVY = {"torch", "transformers", "vllm", "datasets", "polars", "pyarrow", "sympy", "math_verify", "ray", "numpy", "numba"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "vllm",
+    "datasets",
+    "polars",
+    "pyarrow",
+    "sympy",
+    "math_verify",
+    "ray",
+    "numpy",
+    "numba",
+}
 
 # Modules around one heavy package, imported by the functions that use them.
 LOADED_WHEN_NEEDED = {"parquet.py", "kernels.py"}
