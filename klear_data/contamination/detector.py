@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from klear_data.contamination.types import ACTIONS, CLEAN, Finding, Item, Policy, Problem, Verdict
-from klear_data.decontaminate import Benchmarks
+from klear_data.contamination.tokens import TokeniserName, tokeniser
+from klear_data.contamination.types import ACTIONS, CLEAN, Evidence, Finding, Item, Policy, Problem, Scorer, Verdict
+from klear_data.contamination.verbatim import Passage, Sight, Text, Verbatim
+from klear_data.text import normalise
 
-CLASSES: tuple[str, ...] = ("verbatim", "edited", "variant", "code", "paraphrase")
+CLASSES: tuple[str, ...] = ("verbatim",)
 """Classes of evidence, the most certain first."""
+
+SCORERS: dict[str, Callable[[Sequence[Item]], Scorer]] = {}
+"""What finds each class but ``verbatim``, built from the distinct items."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class DetectorOptions:
     """
 
     n: int = 9
-    tokeniser: str = "words"
+    tokeniser: TokeniserName = "words"
     boilerplate_above: int = 3
     frequent_above: int = 20
     policy: Mapping[str, Policy] = field(default_factory=dict)
@@ -49,19 +54,41 @@ class Detector:
 
     def __init__(self, items: Iterable[Item], options: DetectorOptions | None = None) -> None:
         self.options = options or DetectorOptions()
-        self._verbatim: Any = Benchmarks(
-            list[Any](items), n=self.options.n, boilerplate_above=self.options.boilerplate_above
-        )
+        self._read: Counter[str] = Counter()
+        distinct: dict[str, Item] = {}
+        for item in items:
+            self._read[item.benchmark] += 1
+            distinct.setdefault(normalise(item.text), item)
+        self.items = list(distinct.values())
+        self._tokeniser = tokeniser(self.options.tokeniser)
+        self._questions = self._index(Passage(item, item.text) for item in self.items)
+        self._solutions = self._index(_solutions(self.items)) if self.options.scan_solutions else None
+        self._scorers = {name: make(self.items) for name, make in SCORERS.items() if self._looks_for(name)}
         self._counts: Counter[int] = Counter()
 
     def lookup_many(self, problems: Sequence[Problem]) -> list[Verdict]:
-        """The verdict on each prompt; it depends on nothing but that prompt."""
-        return [self._lookup(problem) for problem in problems]
+        """The verdict on each prompt; it depends on nothing but that prompt and what comes with it."""
+        sights = self._sights(problems)
+        found: dict[int, list[Finding]] = {
+            number: [self._finding(seen.evidence, seen.ngrams) for seen in sight.suspicions]
+            for number, sight in enumerate(sights)
+            if sight.suspicions
+        }
+        for name, scorer in self._scorers.items():
+            asked = [number for number in range(len(problems)) if _is_open(found.get(number, ()), name)]
+            for number, evidence in zip(asked, scorer.score_many([problems[at] for at in asked]), strict=True):
+                if evidence is not None:
+                    found[number] = _joined(found.get(number, []), self._finding(evidence))
+        verdicts = [Verdict((), sight.boilerplate) if sight.boilerplate else CLEAN for sight in sights]
+        for number, findings in found.items():
+            findings.sort(key=lambda finding: ACTIONS.index(finding.action))
+            verdicts[number] = Verdict(tuple(findings), sights[number].boilerplate)
+        return verdicts
 
     def count(self, verdicts: Iterable[Verdict]) -> None:
         """Count the n-grams of distinct prompts, so that those frequent among them convict nobody alone."""
         for verdict in verdicts:
-            self._counts.update({gram for finding in verdict.findings for gram in finding.ngrams})
+            self._counts.update({run for finding in verdict.findings for run in finding.ngrams})
 
     def settle(self, verdict: Verdict) -> Verdict:
         """The verdict after what :meth:`count` has seen: the same where nothing was counted."""
@@ -71,24 +98,75 @@ class Detector:
     def stamp(self, verdict: Verdict) -> dict[str, Any]:
         """``curation.decontamination`` of a record that stays."""
         review = [finding.evidence for finding in verdict.findings if finding.action == "review"]
-        stamp: dict[str, Any] = self._verbatim.stamp(verdict)
-        return {**stamp, "hits": len(verdict.findings), **({"review": review} if review else {})}
+        stamp = {
+            "n": self.options.n,
+            "tokeniser": self._tokeniser.name,
+            "normaliser": self._tokeniser.normaliser,
+            "hits": len(verdict.findings),
+            "boilerplate_hits": verdict.boilerplate,
+        }
+        return {**stamp, "review": review} if review else stamp
 
     def notes(self) -> dict[str, Any]:
-        """What was compared against, for the stage's report."""
-        notes: dict[str, Any] = self._verbatim.notes()
-        return notes
+        """What was compared against and how, for the stage's report."""
+        limit = self.options.frequent_above
+        return {
+            "benchmarks": dict(self._read),
+            "n": self.options.n,
+            "tokeniser": self._tokeniser.name,
+            "normaliser": self._tokeniser.normaliser,
+            "policy": {name: self.options.policy_of(name) for name in CLASSES},
+            **self._questions.notes(),
+            "frequent_above": limit,
+            "frequent_ngrams": sum(count > limit for count in self._counts.values()),
+        }
+
+    def _index(self, passages: Iterable[Passage]) -> Verbatim:
+        return Verbatim(passages, self._tokeniser, n=self.options.n, boilerplate_above=self.options.boilerplate_above)
+
+    def _looks_for(self, name: str) -> bool:
+        return self.options.policy_of(name) != "off"
+
+    def _finding(self, evidence: Evidence, ngrams: tuple[int, ...] = ()) -> Finding:
+        policy = self.options.policy_of(evidence["class"])
+        assert policy != "off", evidence
+        return Finding(policy, evidence, ngrams)
 
     def _stands(self, finding: Finding) -> bool:
         limit = self.options.frequent_above
-        return not finding.ngrams or any(self._counts[gram] <= limit for gram in finding.ngrams)
+        return not finding.ngrams or any(self._counts[run] <= limit for run in finding.ngrams)
 
-    def _lookup(self, problem: Problem) -> Verdict:
-        policy = self.options.policy_of("verbatim")
-        if policy == "off":
-            return CLEAN
-        old = self._verbatim.lookup(problem.normalised)
-        if old.evidence is None:
-            return Verdict((), old.boilerplate) if old.boilerplate else CLEAN
-        finding = Finding(policy, {"class": "verbatim", **old.evidence})
-        return Verdict(tuple(sorted([finding], key=lambda found: ACTIONS.index(found.action))), old.boilerplate)
+    def _sights(self, problems: Sequence[Problem]) -> list[Sight]:
+        """What the n-gram rule sees in each prompt, and if asked to in what comes with it."""
+        if not self._looks_for("verbatim"):
+            return [Sight()] * len(problems)
+        original = self._tokeniser.reads_original
+        texts = [Text(problem.normalised, problem.text if original else "") for problem in problems]
+        sights = self._questions.look(texts)
+        if self._solutions is not None:
+            sights = [
+                before if before.suspicions else after
+                for before, after in zip(sights, self._solutions.look(texts), strict=True)
+            ]
+        return sights
+
+
+def _is_open(findings: Sequence[Finding], name: str) -> bool:
+    """Whether a class has still something to say: nothing certain is known, or only that part of an item is there."""
+    if name == "variant" and findings and findings[0].evidence["coverage"] < 1:
+        return True
+    return not any(finding.action == "drop" and not finding.ngrams for finding in findings)
+
+
+def _joined(findings: list[Finding], new: Finding) -> list[Finding]:
+    """The findings with one more; a variant of an item is that and no verbatim copy."""
+    if new.evidence["class"] == "variant":
+        findings = [finding for finding in findings if finding.evidence["item"] != new.evidence["item"]]
+    return [*findings, new]
+
+
+def _solutions(items: Iterable[Item]) -> Iterator[Passage]:
+    """The worked solutions that benchmark files bring."""
+    for item in items:
+        for rollout in item.record.get("rollouts") or ():
+            yield Passage(item, rollout["completion"], "solution")

@@ -1,0 +1,192 @@
+"""n-gram look-up over the bytes of many texts at once.
+
+A kernel says where a text *may* hold a known n-gram: it compares 64-bit hashes. Whoever calls it compares
+tokens before anybody is accused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from klear_data.contamination.tokens import BETWEEN, DIGIT, ESCAPE, SINGLE, WORD, Tokeniser
+
+_SEED = np.uint64(0x9E3779B97F4A7C15)
+_PRIME = np.uint64(0xD6E8FEB86659FD93)
+_BASE = np.uint64(0xA0761D6478BD642F)  # odd: of the rolling hash
+_SHIFT = np.uint64(32)
+_BACKSLASH = np.uint64(ord("\\"))
+
+Texts = tuple[Any, Any]
+"""The bytes of all texts (uint8), and where each begins, with the end of the last (int64)."""
+
+
+def pack(texts: Sequence[str]) -> Texts:
+    """Texts as the kernels read them: UTF-8, one after the other."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    starts = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)), out=starts[1:])
+    return np.frombuffer(b"".join(encoded), dtype=np.uint8), starts
+
+
+def classes_of(tokeniser: Tokeniser) -> Any:
+    """The class of every code point (uint8)."""
+    return np.frombuffer(tokeniser.classes, dtype=np.uint8)
+
+
+class NgramTable:
+    """A set of hashes of n-grams.
+
+    A bit of a small map says "certainly not" for nearly every n-gram of a text, before the table of 64-bit
+    hashes (open addressing, at most a quarter full) is touched.
+    """
+
+    def __init__(self, hashes: Any, *, n: int) -> None:
+        self.n = n
+        size = 1 << max(4, (4 * len(hashes)).bit_length())
+        self.keys = np.zeros(size, dtype=np.uint64)
+        self.bits = np.zeros(4 * size // 8, dtype=np.uint8)
+        _fill(hashes, self.keys, self.bits)
+
+
+def ngram_hashes(texts: Texts, classes: Any, n: int) -> Any:
+    """The hash of every n-gram of every text, in order (uint64)."""
+    data, starts = texts
+    hashes = np.empty(len(data) + 1, dtype=np.uint64)
+    return hashes[: _ngram_hashes(data, starts, classes, n, hashes)]
+
+
+def find(texts: Texts, classes: Any, table: NgramTable) -> tuple[Any, Any]:
+    """Where texts may hold n-grams of a table: of each find, in order, the text and the token where it begins."""
+    data, starts = texts
+    found = np.empty((2, len(data) + 1), dtype=np.int32)  # only what is written costs memory
+    count = _find(data, starts, classes, table.n, table.keys, table.bits, found)
+    return found[0, :count], found[1, :count]
+
+
+@njit(cache=True)
+def _token_hashes(data, start, end, classes, out):  # type: ignore[no-untyped-def]
+    """Hashes of the tokens in ``data[start:end]`` into ``out``; how many there are."""
+    count = 0
+    kind = BETWEEN  # of the token that is open
+    escaped = False
+    hashed = _SEED
+    place = start
+    while place < end:
+        byte = np.uint32(data[place])
+        if byte < 0x80:
+            code = byte
+            place += 1
+        elif byte < 0xE0:
+            code = (byte & 0x1F) << 6 | (data[place + 1] & 0x3F)
+            place += 2
+        elif byte < 0xF0:
+            code = (byte & 0x0F) << 12 | (np.uint32(data[place + 1]) & 0x3F) << 6 | (data[place + 2] & 0x3F)
+            place += 3
+        else:
+            code = (byte & 0x07) << 18 | (np.uint32(data[place + 1]) & 0x3F) << 12
+            code |= (np.uint32(data[place + 2]) & 0x3F) << 6 | (data[place + 3] & 0x3F)
+            place += 4
+        now = classes[code] if code < len(classes) else BETWEEN
+        if kind != BETWEEN and now != kind:
+            out[count] = hashed ^ hashed >> _SHIFT
+            count += 1
+            kind = BETWEEN
+        if now in (WORD, DIGIT):
+            if kind == BETWEEN:
+                hashed = (_SEED ^ _BACKSLASH) * _PRIME if escaped and now == WORD else _SEED
+                kind = now
+            hashed = (hashed ^ np.uint64(code)) * _PRIME
+        elif now == SINGLE:
+            hashed = (_SEED ^ np.uint64(code)) * _PRIME
+            out[count] = hashed ^ hashed >> _SHIFT
+            count += 1
+        escaped = now == ESCAPE
+    if kind != BETWEEN:
+        out[count] = hashed ^ hashed >> _SHIFT
+        count += 1
+    return count
+
+
+@njit(cache=True)
+def _power(n):  # type: ignore[no-untyped-def]
+    power = np.uint64(1)
+    for _ in range(n):
+        power *= _BASE
+    return power
+
+
+@njit(cache=True)
+def _longest(starts):  # type: ignore[no-untyped-def]
+    longest = 0
+    for text in range(len(starts) - 1):
+        longest = max(longest, starts[text + 1] - starts[text])
+    return longest
+
+
+@njit(cache=True)
+def _nonzero(hashed):  # type: ignore[no-untyped-def]
+    """Zero marks an empty slot; nobody minds if two hashes are one."""
+    return hashed if hashed != 0 else _SEED
+
+
+@njit(cache=True)
+def _ngram_hashes(data, starts, classes, n, hashes):  # type: ignore[no-untyped-def]
+    tokens = np.empty(_longest(starts), dtype=np.uint64)
+    power = _power(n)
+    total = 0
+    for text in range(len(starts) - 1):
+        rolling = np.uint64(0)
+        for token in range(_token_hashes(data, starts[text], starts[text + 1], classes, tokens)):
+            rolling = rolling * _BASE + tokens[token]
+            if token >= n:
+                rolling -= tokens[token - n] * power
+            if token >= n - 1:
+                hashes[total] = _nonzero(rolling)
+                total += 1
+    return total
+
+
+@njit(cache=True)
+def _fill(hashes, keys, bits):  # type: ignore[no-untyped-def]
+    mask = np.uint64(len(keys) - 1)
+    bit_mask = np.uint64(8 * len(bits) - 1)
+    for key in hashes:
+        bit = (key >> _SHIFT) & bit_mask
+        bits[bit >> np.uint64(3)] |= np.uint8(1) << np.uint8(bit & np.uint64(7))
+        slot = key & mask
+        while keys[slot] != 0 and keys[slot] != key:
+            slot = (slot + np.uint64(1)) & mask
+        keys[slot] = key
+
+
+@njit(cache=True)
+def _find(data, starts, classes, n, keys, bits, found):  # type: ignore[no-untyped-def]
+    tokens = np.empty(_longest(starts), dtype=np.uint64)
+    power = _power(n)
+    mask = np.uint64(len(keys) - 1)
+    bit_mask = np.uint64(8 * len(bits) - 1)
+    count = 0
+    for text in range(len(starts) - 1):
+        rolling = np.uint64(0)
+        for token in range(_token_hashes(data, starts[text], starts[text + 1], classes, tokens)):
+            rolling = rolling * _BASE + tokens[token]
+            if token >= n:
+                rolling -= tokens[token - n] * power
+            if token < n - 1:
+                continue
+            key = _nonzero(rolling)
+            bit = (key >> _SHIFT) & bit_mask
+            if not bits[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & np.uint8(1):
+                continue
+            slot = key & mask
+            while keys[slot] != 0 and keys[slot] != key:
+                slot = (slot + np.uint64(1)) & mask
+            if keys[slot] == key:
+                found[0, count] = text
+                found[1, count] = token - n + 1
+                count += 1
+    return count

@@ -1,0 +1,221 @@
+"""The paper's rule: prompts that share n tokens in a row with a benchmark item (Klear-Reasoner §3.1, n = 9).
+
+"9-gram" leaves much open; here it means:
+
+- Tokens are those of one of the three tokenisers of :mod:`klear_data.contamination.tokens`.
+- An n-gram found in more than ``boilerplate_above`` distinct items is **boilerplate** ("the first line
+  contains a single integer t") and convicts nobody alone. A prompt that holds a whole item is convicted
+  whatever its n-grams are.
+- A conviction that covers less than half of its item rests on its n-grams being rare: it names them, and falls
+  if they turn out to be frequent in the training data.
+- An item **shorter than n tokens** convicts a prompt that holds all of it in one piece; below
+  ``MIN_SHORT_TOKENS`` tokens the prompt must be the item, as "1+1" stands in many.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from klear_data.contamination.ngrams import Finder, Runs, runs_of
+from klear_data.contamination.tokens import Tokeniser
+from klear_data.contamination.types import Evidence, Item
+from klear_data.text import normalise
+
+MIN_SHORT_TOKENS = 4
+SURE_COVERAGE = 0.5
+"""From this share of an item on it is the item that was copied, and no sentence that everybody writes."""
+
+
+class Passage(NamedTuple):
+    """A text of a benchmark item that training data must not hold: its question, or a solution of it."""
+
+    item: Item
+    text: str
+    part: str = "question"
+
+    def named(self) -> Evidence:
+        return {**self.item.named(), **({} if self.part == "question" else {"part": self.part})}
+
+
+class Text(NamedTuple):
+    """A text to look up."""
+
+    normalised: str
+    original: str
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """Evidence, and the n-grams that it rests on if it covers little of the item."""
+
+    evidence: Evidence
+    ngrams: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the rule sees in one text.
+
+    Attributes:
+        suspicions: of the item that is covered most first; one that stands whatever is frequent is the last.
+        boilerplate: how many n-grams the text shares with items that are only boilerplate.
+    """
+
+    suspicions: tuple[Suspicion, ...] = ()
+    boilerplate: int = 0
+
+
+NOTHING = Sight()
+
+
+class Verbatim:
+    """The n-grams of passages, ready to look texts up.
+
+    Args:
+        passages: those equal to an earlier one after normalising count once.
+        tokeniser: what a token is.
+        n: tokens in a row that convict.
+        boilerplate_above: an n-gram in more than this many passages is boilerplate.
+    """
+
+    def __init__(self, passages: Iterable[Passage], tokeniser: Tokeniser, *, n: int, boilerplate_above: int) -> None:
+        self.n = n
+        self.boilerplate_above = boilerplate_above
+        self._tokeniser = tokeniser
+        distinct: dict[str, Passage] = {}
+        for passage in passages:
+            distinct.setdefault(normalise(passage.text), passage)
+        self.passages = list(distinct.values())
+        self._tokens = [tokeniser.tokens(tokeniser.prepare(text, passage.text)) for text, passage in distinct.items()]
+        runs: Runs = {}
+        self._runs = [[runs.setdefault(run, len(runs)) for run in runs_of(tokens, n)] for tokens in self._tokens]
+        self._holders = _holders(self._runs, len(runs))
+        self._finder = Finder(runs, n, tokeniser)
+        self._templated = self._without_own_run()
+        self._tiny: dict[str, int] = {}
+        self._short: dict[int, list[int]] = defaultdict(list)
+        self._heads = Finder(self._index_short(list(distinct)), MIN_SHORT_TOKENS, tokeniser)
+
+    def look(self, texts: Sequence[Text]) -> list[Sight]:
+        """What the rule sees in each text."""
+        prepared = [self._tokeniser.prepare(*text) for text in texts]
+        sights = [NOTHING] * len(texts)
+        for number, finds in self._finder.find_many(prepared).items():
+            sights[number] = self._weigh({run for _, run in finds})
+        for number, finds in self._heads.find_many(prepared).items():
+            whole = self._short_passage(self._tokeniser.tokens(prepared[number]), finds)
+            if whole is not None:
+                sights[number] = self._whole(whole, sights[number])
+        if self._tiny:
+            for number, text in enumerate(texts):
+                tiny = self._tiny.get(text.normalised)
+                if tiny is not None:
+                    sights[number] = self._whole(tiny, sights[number])
+        return sights
+
+    def notes(self) -> dict[str, Any]:
+        """What was compared against, for the stage's report."""
+        return {
+            "items": len(self.passages),
+            "items_shorter_than_n": sum(len(tokens) < self.n for tokens in self._tokens),
+            "ngrams": len(self._holders),
+            "boilerplate_ngrams": sum(len(holders) > self.boilerplate_above for holders in self._holders),
+            "boilerplate_above": self.boilerplate_above,
+        }
+
+    def _is_boilerplate(self, run: int) -> bool:
+        return len(self._holders[run]) > self.boilerplate_above
+
+    def _without_own_run(self) -> frozenset[int]:
+        """Passages made of boilerplate alone: only a whole copy of one can convict."""
+        return frozenset(
+            number for number, runs in enumerate(self._runs) if runs and all(map(self._is_boilerplate, runs))
+        )
+
+    def _index_short(self, texts: list[str]) -> Runs:
+        """Short passages by their first tokens, and the tiny ones by their whole text."""
+        heads: Runs = {}
+        for number, tokens in enumerate(self._tokens):
+            if len(tokens) >= self.n:
+                continue
+            if len(tokens) < MIN_SHORT_TOKENS:
+                self._tiny[texts[number]] = number
+            else:
+                self._short[heads.setdefault(tuple(tokens[:MIN_SHORT_TOKENS]), len(heads))].append(number)
+        return heads
+
+    def _short_passage(self, tokens: list[str], heads: Iterable[tuple[int, int]]) -> int | None:
+        """The first short passage that stands in the text as a whole."""
+        return next(
+            (
+                number
+                for start, head in heads
+                for number in self._short[head]
+                if tokens[start : start + len(self._tokens[number])] == self._tokens[number]
+            ),
+            None,
+        )
+
+    def _whole(self, number: int, sight: Sight) -> Sight:
+        span = " ".join(self._tokens[number]) or normalise(self.passages[number].text)
+        evidence = {
+            "class": "verbatim",
+            "rule": "whole item",
+            **self.passages[number].named(),
+            "span": span,
+            "coverage": 1.0,
+        }
+        return Sight((Suspicion(evidence),), sight.boilerplate)
+
+    def _weigh(self, shared: set[int]) -> Sight:
+        """Weigh a text that shares n-grams: with which passages, how much of each, and is it all boilerplate."""
+        boilerplate = {run for run in shared if self._is_boilerplate(run)}
+        suspects = {number for run in shared - boilerplate for number in self._holders[run]}
+        suspects.update(*(self._templated.intersection(self._holders[run]) for run in boilerplate))
+        found = [seen for number in sorted(suspects) if (seen := self._compare(number, shared, boilerplate))]
+        found.sort(key=lambda seen: -seen.evidence["coverage"])
+        sure = next((place for place, seen in enumerate(found) if not seen.ngrams), len(found))
+        return Sight(tuple(found[: sure + 1]), len(boilerplate))
+
+    def _compare(self, number: int, shared: set[int], boilerplate: set[int]) -> Suspicion | None:
+        """The suspicion against a text with these n-grams, ``None`` where this passage gives no reason."""
+        tokens, n = self._tokens[number], self.n
+        starts = [start for start, run in enumerate(self._runs[number]) if run in shared]
+        own = {run for run in self._runs[number] if run in shared} - boilerplate
+        covered = {position for start in starts for position in range(start, start + n)}
+        if not own and len(covered) < len(tokens):
+            return None
+        first, last = _longest_row(starts)
+        coverage = len(covered) / len(tokens)
+        evidence = {
+            "class": "verbatim",
+            "rule": f"{n}-gram" if own else "whole item",
+            **self.passages[number].named(),
+            "span": " ".join(tokens[first : last + n]),
+            "coverage": round(coverage, 3),
+            "shared_ngrams": len(starts),
+            "boilerplate_ngrams": sum(self._runs[number][start] in boilerplate for start in starts),
+        }
+        return Suspicion(evidence, () if coverage >= SURE_COVERAGE else tuple(sorted(own)))
+
+
+def _holders(runs_of_passages: list[list[int]], count: int) -> list[tuple[int, ...]]:
+    """Run → the passages that hold it, each once."""
+    holders: list[tuple[int, ...]] = [()] * count
+    for number, runs in enumerate(runs_of_passages):
+        for run in set(runs):
+            holders[run] = (*holders[run], number)
+    return holders
+
+
+def _longest_row(starts: list[int]) -> tuple[int, int]:
+    """First and last of the longest row of consecutive numbers in a rising list."""
+    best = row = (starts[0], starts[0])
+    for start in starts[1:]:
+        row = (row[0], start) if start == row[1] + 1 else (start, start)
+        if row[1] - row[0] > best[1] - best[0]:
+            best = row
+    return best
