@@ -21,15 +21,7 @@ _SHIFT = np.uint64(32)
 _BACKSLASH = np.uint64(ord("\\"))
 
 Texts = tuple[Any, Any]
-"""The bytes of all texts (uint8), and where each begins, with the end of the last (int64)."""
-
-
-def pack(texts: Sequence[str]) -> Texts:
-    """Texts as the kernels read them: UTF-8, one after the other."""
-    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    starts = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)), out=starts[1:])
-    return np.frombuffer(b"".join(encoded), dtype=np.uint8), starts
+"""The hashes of the tokens of all texts (uint64), and where each text begins, with the end of the last (int64)."""
 
 
 def classes_of(tokeniser: Tokeniser) -> Any:
@@ -52,63 +44,77 @@ class NgramTable:
         _fill(hashes, self.keys, self.bits)
 
 
-def ngram_hashes(texts: Texts, classes: Any, n: int) -> Any:
+def tokenise(texts: Sequence[str], classes: Any) -> Texts:
+    """Cut texts into tokens, each of these a hash."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    ends = np.cumsum(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
+    data = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+    tokens = np.empty(len(data), dtype=np.uint64)  # only what is written costs memory
+    starts = np.zeros(len(texts) + 1, dtype=np.int64)
+    _tokenise(data, ends, classes, tokens, starts)
+    return tokens[: starts[-1]], starts
+
+
+def ngram_hashes(texts: Texts, n: int) -> Any:
     """The hash of every n-gram of every text, in order (uint64)."""
-    data, starts = texts
-    hashes = np.empty(len(data) + 1, dtype=np.uint64)
-    return hashes[: _ngram_hashes(data, starts, classes, n, hashes)]
+    tokens, starts = texts
+    hashes = np.empty(len(tokens), dtype=np.uint64)
+    return hashes[: _ngram_hashes(tokens, starts, n, hashes)]
 
 
-def find(texts: Texts, classes: Any, table: NgramTable) -> tuple[Any, Any]:
+def find(texts: Texts, table: NgramTable) -> tuple[Any, Any]:
     """Where texts may hold n-grams of a table: of each find, in order, the text and the token where it begins."""
-    data, starts = texts
-    found = np.empty((2, len(data) + 1), dtype=np.int32)  # only what is written costs memory
-    count = _find(data, starts, classes, table.n, table.keys, table.bits, found)
+    tokens, starts = texts
+    found = np.empty((2, len(tokens)), dtype=np.int32)
+    count = _find(tokens, starts, table.n, table.keys, table.bits, found)
     return found[0, :count], found[1, :count]
 
 
 @njit(cache=True)
-def _token_hashes(data, start, end, classes, out):  # type: ignore[no-untyped-def]
-    """Hashes of the tokens in ``data[start:end]`` into ``out``; how many there are."""
+def _tokenise(data, ends, classes, tokens, starts):  # type: ignore[no-untyped-def]
+    """Hashes of the tokens of every text into ``tokens``, where each text begins there into ``starts``."""
     count = 0
-    kind = BETWEEN  # of the token that is open
-    escaped = False
-    hashed = _SEED
-    place = start
-    while place < end:
-        byte = np.uint32(data[place])
-        if byte < 0x80:
-            code = byte
-            place += 1
-        elif byte < 0xE0:
-            code = (byte & 0x1F) << 6 | (data[place + 1] & 0x3F)
-            place += 2
-        elif byte < 0xF0:
-            code = (byte & 0x0F) << 12 | (np.uint32(data[place + 1]) & 0x3F) << 6 | (data[place + 2] & 0x3F)
-            place += 3
-        else:
-            code = (byte & 0x07) << 18 | (np.uint32(data[place + 1]) & 0x3F) << 12
-            code |= (np.uint32(data[place + 2]) & 0x3F) << 6 | (data[place + 3] & 0x3F)
-            place += 4
-        now = classes[code] if code < len(classes) else BETWEEN
-        if kind != BETWEEN and now != kind:
-            out[count] = hashed ^ hashed >> _SHIFT
+    place = 0
+    for text, end in enumerate(ends):
+        kind = BETWEEN  # of the token that is open
+        escaped = False
+        hashed = _SEED
+        while place < end:
+            code, place = _code_point(data, place)
+            now = classes[code] if code < len(classes) else BETWEEN
+            if kind != BETWEEN and now != kind:
+                tokens[count] = hashed ^ hashed >> _SHIFT
+                count += 1
+                kind = BETWEEN
+            if now in (WORD, DIGIT):
+                if kind == BETWEEN:
+                    hashed = (_SEED ^ _BACKSLASH) * _PRIME if escaped and now == WORD else _SEED
+                    kind = now
+                hashed = (hashed ^ np.uint64(code)) * _PRIME
+            elif now == SINGLE:
+                hashed = (_SEED ^ np.uint64(code)) * _PRIME
+                tokens[count] = hashed ^ hashed >> _SHIFT
+                count += 1
+            escaped = now == ESCAPE
+        if kind != BETWEEN:
+            tokens[count] = hashed ^ hashed >> _SHIFT
             count += 1
-            kind = BETWEEN
-        if now in (WORD, DIGIT):
-            if kind == BETWEEN:
-                hashed = (_SEED ^ _BACKSLASH) * _PRIME if escaped and now == WORD else _SEED
-                kind = now
-            hashed = (hashed ^ np.uint64(code)) * _PRIME
-        elif now == SINGLE:
-            hashed = (_SEED ^ np.uint64(code)) * _PRIME
-            out[count] = hashed ^ hashed >> _SHIFT
-            count += 1
-        escaped = now == ESCAPE
-    if kind != BETWEEN:
-        out[count] = hashed ^ hashed >> _SHIFT
-        count += 1
-    return count
+        starts[text + 1] = count
+
+
+@njit(cache=True)
+def _code_point(data, place):  # type: ignore[no-untyped-def]
+    """The character that begins at a byte of valid UTF-8, and where the next one begins."""
+    byte = np.uint32(data[place])
+    if byte < 0x80:
+        return byte, place + 1
+    second = np.uint32(data[place + 1]) & 0x3F
+    if byte < 0xE0:
+        return (byte & 0x1F) << 6 | second, place + 2
+    third = np.uint32(data[place + 2]) & 0x3F
+    if byte < 0xF0:
+        return (byte & 0x0F) << 12 | second << 6 | third, place + 3
+    return (byte & 0x07) << 18 | second << 12 | third << 6 | (np.uint32(data[place + 3]) & 0x3F), place + 4
 
 
 @njit(cache=True)
@@ -120,31 +126,22 @@ def _power(n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _longest(starts):  # type: ignore[no-untyped-def]
-    longest = 0
-    for text in range(len(starts) - 1):
-        longest = max(longest, starts[text + 1] - starts[text])
-    return longest
-
-
-@njit(cache=True)
 def _nonzero(hashed):  # type: ignore[no-untyped-def]
     """Zero marks an empty slot; nobody minds if two hashes are one."""
     return hashed if hashed != 0 else _SEED
 
 
 @njit(cache=True)
-def _ngram_hashes(data, starts, classes, n, hashes):  # type: ignore[no-untyped-def]
-    tokens = np.empty(_longest(starts), dtype=np.uint64)
+def _ngram_hashes(tokens, starts, n, hashes):  # type: ignore[no-untyped-def]
     power = _power(n)
     total = 0
     for text in range(len(starts) - 1):
         rolling = np.uint64(0)
-        for token in range(_token_hashes(data, starts[text], starts[text + 1], classes, tokens)):
+        for token in range(starts[text], starts[text + 1]):
             rolling = rolling * _BASE + tokens[token]
-            if token >= n:
+            if token >= starts[text] + n:
                 rolling -= tokens[token - n] * power
-            if token >= n - 1:
+            if token >= starts[text] + n - 1:
                 hashes[total] = _nonzero(rolling)
                 total += 1
     return total
@@ -164,19 +161,19 @@ def _fill(hashes, keys, bits):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _find(data, starts, classes, n, keys, bits, found):  # type: ignore[no-untyped-def]
-    tokens = np.empty(_longest(starts), dtype=np.uint64)
+def _find(tokens, starts, n, keys, bits, found):  # type: ignore[no-untyped-def]
     power = _power(n)
     mask = np.uint64(len(keys) - 1)
     bit_mask = np.uint64(8 * len(bits) - 1)
     count = 0
     for text in range(len(starts) - 1):
+        first = starts[text]
         rolling = np.uint64(0)
-        for token in range(_token_hashes(data, starts[text], starts[text + 1], classes, tokens)):
+        for token in range(first, starts[text + 1]):
             rolling = rolling * _BASE + tokens[token]
-            if token >= n:
+            if token >= first + n:
                 rolling -= tokens[token - n] * power
-            if token < n - 1:
+            if token < first + n - 1:
                 continue
             key = _nonzero(rolling)
             bit = (key >> _SHIFT) & bit_mask
@@ -187,6 +184,6 @@ def _find(data, starts, classes, n, keys, bits, found):  # type: ignore[no-untyp
                 slot = (slot + np.uint64(1)) & mask
             if keys[slot] == key:
                 found[0, count] = text
-                found[1, count] = token - n + 1
+                found[1, count] = token - first - n + 1
                 count += 1
     return count

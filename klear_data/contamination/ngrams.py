@@ -28,59 +28,66 @@ def runs_of(tokens: Tokens, n: int) -> Iterator[tuple[str, ...]]:
 
 
 class Finder:
-    """Looks texts up in a set of runs; few of them in plain Python, many with a kernel, with the same result.
+    """Looks texts up in sets of runs; few texts in plain Python, many with a kernel, with the same result.
 
     Args:
-        runs: each with its number, all of ``n`` tokens.
-        n: tokens of a run.
+        sets: the runs of each set, with their numbers; those of one set are all of the same length.
         tokeniser: of the texts.
     """
 
-    def __init__(self, runs: Runs, n: int, tokeniser: Tokeniser) -> None:
-        self.runs = runs
-        self.n = n
-        self._tokens = tokeniser.tokens
-        self._classes = tokeniser
+    def __init__(self, sets: Sequence[Runs], tokeniser: Tokeniser) -> None:
+        self._sets = [runs for runs in sets if runs]
+        self._places = [place for place, runs in enumerate(sets) if runs]
+        self._count = len(sets)
+        self._tokeniser = tokeniser
         self._seen = 0
 
-    def find_many(self, texts: Sequence[str]) -> Finds:
-        """The runs in each text, given as its tokeniser wants it."""
-        if not self.runs:
-            return {}
+    def find_many(self, texts: Sequence[str]) -> list[Finds]:
+        """For each set its runs in each text, given as its tokeniser wants it."""
         self._seen += len(texts)
         return self.find_plain(texts) if self._seen <= PLAIN_UP_TO else self.find_fast(texts)
 
-    def find_plain(self, texts: Sequence[str]) -> Finds:
+    def find_plain(self, texts: Sequence[str]) -> list[Finds]:
         """The definition: cut each text into tokens and look every run up."""
-        finds: Finds = {}
+        finds: list[Finds] = [{} for _ in range(self._count)]
         for number, text in enumerate(texts):
-            tokens = self._tokens(text)
-            # In C from end to end: nearly every text holds none and gets no further.
-            if self.runs.keys().isdisjoint(runs_of(tokens, self.n)):
-                continue
-            found = ((start, self.runs.get(run)) for start, run in enumerate(runs_of(tokens, self.n)))
-            finds[number] = [(start, run) for start, run in found if run is not None]
+            tokens = self._tokeniser.tokens(text)
+            for place, runs in zip(self._places, self._sets, strict=True):
+                n = _length(runs)
+                # In C from end to end: nearly every text holds none and gets no further.
+                if not runs.keys().isdisjoint(runs_of(tokens, n)):
+                    found = ((start, runs.get(run)) for start, run in enumerate(runs_of(tokens, n)))
+                    finds[place][number] = [(start, run) for start, run in found if run is not None]
         return finds
 
-    def find_fast(self, texts: Sequence[str]) -> Finds:
-        """The same: the kernel names places to look at, and there tokens are compared."""
+    def find_fast(self, texts: Sequence[str]) -> list[Finds]:
+        """The same: a kernel names places to look at, and there tokens are compared."""
         from klear_data.contamination import kernels
 
-        classes, table = self._table
-        finds: Finds = {}
-        last, tokens = -1, []
-        for number, start in zip(*map(list, kernels.find(kernels.pack(texts), classes, table)), strict=True):
-            if number != last:
-                last, tokens = number, self._tokens(texts[number])
-            run = self.runs.get(tuple(tokens[start : start + self.n]))
-            if run is not None:
-                finds.setdefault(number, []).append((start, run))
+        classes, tables = self._tables
+        hashed = kernels.tokenise(texts, classes)
+        finds: list[Finds] = [{} for _ in range(self._count)]
+        for place, runs, table in zip(self._places, self._sets, tables, strict=True):
+            last, tokens = -1, []
+            for number, start in zip(*(found.tolist() for found in kernels.find(hashed, table)), strict=True):
+                if number != last:
+                    last, tokens = number, self._tokeniser.tokens(texts[number])
+                run = runs.get(tuple(tokens[start : start + table.n]))
+                if run is not None:
+                    finds[place].setdefault(number, []).append((start, run))
         return finds
 
     @cached_property
-    def _table(self) -> tuple[Any, Any]:
+    def _tables(self) -> tuple[Any, list[Any]]:
         from klear_data.contamination import kernels
 
-        classes = kernels.classes_of(self._classes)
-        hashes = kernels.ngram_hashes(kernels.pack([" ".join(run) for run in self.runs]), classes, self.n)
-        return classes, kernels.NgramTable(hashes, n=self.n)
+        classes = kernels.classes_of(self._tokeniser)
+        tables = []
+        for runs in self._sets:
+            hashes = kernels.ngram_hashes(kernels.tokenise([" ".join(run) for run in runs], classes), _length(runs))
+            tables.append(kernels.NgramTable(hashes, n=_length(runs)))
+        return classes, tables
+
+
+def _length(runs: Runs) -> int:
+    return len(next(iter(runs)))

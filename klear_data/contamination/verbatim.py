@@ -93,27 +93,27 @@ class Verbatim:
         runs: Runs = {}
         self._runs = [[runs.setdefault(run, len(runs)) for run in runs_of(tokens, n)] for tokens in self._tokens]
         self._holders = _holders(self._runs, len(runs))
-        self._finder = Finder(runs, n, tokeniser)
         self._templated = self._without_own_run()
         self._tiny: dict[str, int] = {}
         self._short: dict[int, list[int]] = defaultdict(list)
-        self._heads = Finder(self._index_short(list(distinct)), MIN_SHORT_TOKENS, tokeniser)
+        self._finder = Finder([runs, self._index_short(list(distinct))], tokeniser)
 
     def look(self, texts: Sequence[Text]) -> list[Sight]:
         """What the rule sees in each text."""
-        prepared = [self._tokeniser.prepare(*text) for text in texts]
+        prepare = self._tokeniser.prepare
+        prepared = [prepare(text.normalised, text.original) for text in texts]
         sights = [NOTHING] * len(texts)
-        for number, finds in self._finder.find_many(prepared).items():
+        runs, heads = self._finder.find_many(prepared)
+        for number, finds in runs.items():
             sights[number] = self._weigh({run for _, run in finds})
-        for number, finds in self._heads.find_many(prepared).items():
+        for number, finds in heads.items():
             whole = self._short_passage(self._tokeniser.tokens(prepared[number]), finds)
             if whole is not None:
                 sights[number] = self._whole(whole, sights[number])
         if self._tiny:
             for number, text in enumerate(texts):
-                tiny = self._tiny.get(text.normalised)
-                if tiny is not None:
-                    sights[number] = self._whole(tiny, sights[number])
+                if text.normalised in self._tiny:
+                    sights[number] = self._whole(self._tiny[text.normalised], sights[number])
         return sights
 
     def notes(self) -> dict[str, Any]:
