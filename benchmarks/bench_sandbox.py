@@ -58,6 +58,15 @@ for _ in range(int(sys.argv[2])):  # its evaluation forks a process a problem, w
 """
 
 
+# As the authors' reward calls it (KlearReasoner, code_r1_reward/firejail_exec.py), but for --timeout, which alone
+# costs two seconds, and --kill-at-exit, which Debian's firejail refuses. --private hides the home folder, and
+# with it any interpreter that is installed there.
+FIREJAIL = [
+    "firejail", "--private", "--quiet", "--seccomp=socket", "--profile=pip", "--rlimit-nproc=32", "--rlimit-nofile=32",
+    "--rlimit-fsize=8m", "--rlimit-as=1024m", "--whitelist={program}", "/usr/bin/python3",
+]  # fmt: skip
+
+
 def cpu_s() -> float:
     """CPU seconds so far of this process and of the descendants that have been waited for."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -71,9 +80,10 @@ def each_test(command: list[str]) -> Callable[[], object]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "solution.py")
             path.write_text(PROGRAM)
+            whole = [part.format(program=path) for part in command] + [str(path)]
             for given, expected in zip(INPUTS, OUTPUTS, strict=True):
-                done = subprocess.run([*command, str(path)], input=given, capture_output=True, text=True, timeout=60)
-                assert done.stdout == expected, (command, done)
+                done = subprocess.run(whole, input=given, capture_output=True, text=True, timeout=60)
+                assert done.stdout == expected, (whole, done)
 
     return run
 
@@ -136,7 +146,10 @@ def main() -> None:
             ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--as-pid-1", python, "-I", "-S"]
         )
     if shutil.which("firejail"):
-        contestants["firejail"] = each_test(["firejail", "--quiet", "--noprofile", "--net=none", python, "-I", "-S"])
+        contestants["firejail"] = each_test(FIREJAIL)
+        contestants["firejail, bare"] = each_test(
+            ["firejail", "--quiet", "--noprofile", "--net=none", python, "-I", "-S"]
+        )
     if options.livecodebench:
         contestants["LiveCodeBench"] = livecodebench(options.livecodebench, 1)
         contestants["LiveCodeBench_many"] = livecodebench(options.livecodebench, 1 + few)

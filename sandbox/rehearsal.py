@@ -2,15 +2,19 @@
 
 A fresh process pays for each page of memory that it writes to, and Python writes where one would not expect
 it: into its cache of methods, into the code that it specialises, into a class looked at for the first time.
-After a rehearsal those places are as they will be, and a test's process only reads them.
+After a rehearsal those places are as they will be, and a test's process only reads them. The same holds for
+the servers, which are forked from the zygote and write to their memory again after every fork of theirs.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import resource
+import socket
 
-from sandbox import child, wire
-from sandbox.server import prepare_stdio
+from sandbox import child, linux, wire
+from sandbox.server import LAST_FD, Server, prepare_stdio
 
 _PROGRAM = """
 import sys, math, heapq
@@ -55,10 +59,15 @@ sys.stdout.write("x" + chr(10))
 """
 _INPUT = b"5\n0 1 2 3 4\na,b\n7 8\n9\n"
 _TIMES = 12  # Python specialises what has run eight times
+_NEVER_S, _BOUNDLESS = 10**8, 1 << 62
 
 
-def rehearse() -> None:
-    """Run a program of ours some times, as a test would be run."""
+def rehearse(filters: dict[str, linux.Filter]) -> None:
+    """Run a program of ours some times: here, for the memory of tests, and as a server does, for that of servers.
+
+    Leaves the descriptors below `server.LAST_FD` as a server has them, but for the one that errors go to.
+    """
+    errors = os.dup2(2, LAST_FD + 3)
     code = compile(_PROGRAM, child.FILE_NAME, "exec", dont_inherit=True)
     for _ in range(_TIMES):
         prepare_stdio()
@@ -66,3 +75,37 @@ def rehearse() -> None:
         os.lseek(0, 0, os.SEEK_SET)
         if child.run_program(code, child.new_module("__main__")) != 0:
             raise RuntimeError("the rehearsal failed")
+    _rehearse_server(filters)
+    os.dup2(errors, 2)
+    os.close(errors)
+
+
+def _rehearse_server(filters: dict[str, linux.Filter]) -> None:
+    host, ours = socket.socketpair()
+    os.dup2(host.fileno(), LAST_FD + 1)
+    host.close()
+    host = socket.socket(fileno=LAST_FD + 1)
+    with host:
+        server = Server(ours.detach(), filters)
+        wire.send(host, wire.PROGRAM, json.dumps(_as_it_is()).encode() + b"\n" + _PROGRAM.encode())
+        server.answer()
+        for _ in range(_TIMES):
+            wire.receive(host)
+            wire.send(host, wire.TEST, b"i" + _INPUT)
+            server.answer()
+        report = wire.receive(host)[1][: wire.REPORT.size]
+    if wire.REPORT.unpack(report)[:3] != (wire.WAS_READY, 0, 0):
+        raise RuntimeError("the rehearsal of a server failed")
+
+
+def _as_it_is() -> dict[str, object]:
+    """Limits that take nothing from this process that it could still use."""
+
+    def hard(what: int) -> int:
+        return min(resource.getrlimit(what)[1] % (1 << 64), _BOUNDLESS)
+
+    return {
+        "language": "python", "memory_bytes": hard(resource.RLIMIT_AS), "output_bytes": hard(resource.RLIMIT_FSIZE),
+        "open_files": hard(resource.RLIMIT_NOFILE), "threads": hard(resource.RLIMIT_NPROC),
+        "stack_bytes": hard(resource.RLIMIT_STACK), "compile_s": _NEVER_S, "cpu_s": _NEVER_S, "wall_s": 60.0,
+    }  # fmt: skip

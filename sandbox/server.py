@@ -24,10 +24,11 @@ import types
 from typing import Any
 
 from sandbox import child, compiler, linux, remote, wire
+from sandbox.reaper import Reaper
 
 _KEEP_CHANNEL, _READY_FD, _BINARY_FD, _FIRST_FREE = 4, 5, 6, 16
-_LAST_FD, _LITTLE = 256, 400
-_CHILD_ENDED = (signal.SIGCHLD,)
+_LITTLE = 400
+LAST_FD = 256
 _SERVER_CPU_S = 30
 _HOST_CHECK_S = 1.0  # how often a long wait looks whether the host is still there
 _SETUP_FAILED = 86
@@ -39,7 +40,7 @@ class Server:
     def __init__(self, channel_fd: int, filters: dict[str, linux.Filter], *, scratch: bool = False) -> None:
         self.scratch = scratch
         channel_fd = os.dup2(channel_fd, _FIRST_FREE)
-        os.closerange(_FIRST_FREE + 1, _LAST_FD)
+        os.closerange(_FIRST_FREE + 1, LAST_FD)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in range(2, _FIRST_FREE):  # so that no other descriptor is ever given these numbers
             os.dup2(null, fd)  # 2: what the compiler warns of would fill the pipe to the host
@@ -52,19 +53,24 @@ class Server:
         self.ready, ready_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.dup2(ready_write, _READY_FD, inheritable=False)
         os.close(ready_write)
-        signal.pthread_sigmask(signal.SIG_BLOCK, _CHILD_ENDED)  # it is waited for instead
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))  # it is waited for instead
+        self.reaper = Reaper()
 
     def serve(self) -> None:
         """Answer messages until the host hangs up."""
         while True:
-            kind, payload, fd = wire.receive(self.channel)
-            if kind == wire.PROGRAM:
-                self._compile(payload)
-            elif kind == wire.TEST:
-                self._test(payload, fd)
-            if fd is not None:
-                os.close(fd)
-                os.dup2(_FIRST_FREE - 1, _KEEP_CHANNEL, inheritable=False)
+            self.answer()
+
+    def answer(self) -> None:
+        """Wait for one message and answer it."""
+        kind, payload, fd = wire.receive(self.channel)
+        if kind == wire.PROGRAM:
+            self._compile(payload)
+        elif kind == wire.TEST:
+            self._test(payload, fd)
+        if fd is not None:
+            os.close(fd)
+            os.dup2(_FIRST_FREE - 1, _KEEP_CHANNEL, inheritable=False)
 
     def _compile(self, payload: bytes) -> None:
         head, _, source = payload.partition(b"\n")
@@ -74,7 +80,7 @@ class Server:
             return
         _set_limits(self.limits)
         budget = int(self.limits["compile_s"] + time.process_time()) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         try:
             self.code = compile(source, child.FILE_NAME, "exec", dont_inherit=True)
         except BaseException as error:  # noqa: BLE001  SyntaxError, ValueError (NUL), MemoryError, RecursionError
@@ -118,7 +124,7 @@ class Server:
             return
         if pid == 0:
             self._child(mode, data, keep=_KEEP_CHANNEL + (channel is not None))
-        flags, status, usage = self._wait(pid, started)
+        flags, code, cpu_us, peak_kib = self._wait(pid, started)
         wall = time.monotonic() - started
         try:
             if os.read(self.ready, 64):
@@ -128,11 +134,9 @@ class Server:
         output, result = (_contents(fd, self.limits["output_bytes"]) for fd in (1, child.RESULT_FD))
         if self.scratch:
             _empty("/tmp")
-        code = os.waitstatus_to_exitcode(status)
         report = wire.REPORT.pack(
-            flags, max(code, 0), max(-code, 0), int((usage.ru_utime + usage.ru_stime) * 1e6), int(wall * 1e6),
-            usage.ru_maxrss, len(output), len(result),
-        )  # fmt: skip
+            flags, max(code, 0), max(-code, 0), cpu_us, int(wall * 1e6), peak_kib, len(output), len(result)
+        )
         wire.send(self.channel, wire.OUTCOME, report + output + result)
 
     def _lay_out(self, given: bytes, channel: int | None) -> None:
@@ -154,23 +158,25 @@ class Server:
         if channel is not None:
             os.dup2(channel, _KEEP_CHANNEL)
 
-    def _wait(self, pid: int, started: float) -> tuple[int, int, resource.struct_rusage]:
+    def _wait(self, pid: int, started: float) -> tuple[int, int, int, int]:
         """Wait for the test's process, no longer than its limits or than the host stays.
 
         CPU time is read from the process's own clock: RLIMIT_CPU counts ticks, and so charges a program for
         what a busy machine took from it; it is only the second line.
+
+        Returns:
+            Flags, exit code (``-n``: signal n), CPU µs, peak KiB.
         """
         flags = 0
         cpu_clock = (~pid << 3) | 2  # CPUCLOCK_SCHED of the process, as clock_getcpuclockid makes it
         cpu_s, wall_s = self.limits["cpu_s"], self.limits["wall_s"]
         pause = min(cpu_s + 0.002, wall_s, _HOST_CHECK_S)
         while True:
-            signal.sigtimedwait(_CHILD_ENDED, pause)
-            if not flags and _lowered_its_limit(pid):
+            if self.reaper.wait(pause) == pid and not flags and _lowered_its_limit(pid):
                 flags = wire.HIT_CPU
-            ended, status, usage = os.wait4(pid, 0 if flags else os.WNOHANG)
-            if ended:
-                return flags, status, usage
+            ended = self.reaper.collect(pid, block=flags != 0)
+            if ended is not None:
+                return flags, *ended
             cpu_left = cpu_s - time.clock_gettime(cpu_clock)
             wall_left = wall_s - (time.monotonic() - started)
             if cpu_left < 0 or wall_left <= 0 or self._host_is_gone():
@@ -193,7 +199,7 @@ class Server:
             if door is not None:
                 linux.install_filter(door)
             os.write(_READY_FD, b"r")
-            os.closerange(keep, _LAST_FD)
+            os.closerange(keep, LAST_FD)
             assert self.code is not None
             if mode == b"i":
                 status = child.run_program(self.code, self.main)
@@ -213,7 +219,7 @@ class Server:
     def _become_binary(self, keep: int) -> None:
         """Turn the test's process into the compiled program; does not return."""
         os.set_inheritable(2, True)
-        os.closerange(_BINARY_FD + 1, _LAST_FD)
+        os.closerange(_BINARY_FD + 1, LAST_FD)
         if self.filters:
             linux.install_filter(self.filters["binary"])
         os.write(_READY_FD, b"r")
@@ -222,10 +228,7 @@ class Server:
 
 
 def _lowered_its_limit(pid: int) -> bool:
-    """Whether a process was killed, and may have arranged so itself (by RLIMIT_CPU, there is no other way)."""
-    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    if ended is None or ended.si_status != signal.SIGKILL or ended.si_code != os.CLD_KILLED:
-        return False
+    """Whether a process that was killed may have arranged so itself (by RLIMIT_CPU, there is no other way)."""
     return resource.prlimit(pid, resource.RLIMIT_CPU) != resource.getrlimit(resource.RLIMIT_CPU)
 
 

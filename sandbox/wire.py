@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import array
 import os
-import select
 import socket
 import struct
 import time
 
 _HEAD = struct.Struct("<cQ")
+_AT_ONCE = 1 << 16
+_DESCRIPTOR = socket.CMSG_SPACE(4)
 #: host → server: limits and program; a test; a test with a channel.
 PROGRAM, TEST = b"P", b"T"
 #: server → host: compiled; does not compile; a test's outcome; the machinery failed.
@@ -56,6 +57,9 @@ def receive(
 ) -> tuple[bytes, bytes, int | None]:
     """Read one message: its kind, payload and descriptor.
 
+    Most arrive in one read, which never takes from the next message: each message is answered before the
+    next is sent, or carries a descriptor, and behind a descriptor a read ends (unix(7)).
+
     Args:
         deadline: on ``time.monotonic``'s clock.
         limit: longest payload that is accepted.
@@ -65,34 +69,30 @@ def receive(
         Late: the deadline passed.
     """
     fd: int | None = None
-    head = b""
-    while len(head) < _HEAD.size:
-        _wait(channel, deadline)
-        try:
-            part, ancillary, _, _ = channel.recvmsg(_HEAD.size - len(head), socket.CMSG_SPACE(4))
-        except ConnectionResetError as error:
-            raise Gone("connection reset") from error
-        if not part:
-            raise Gone("connection closed")
-        head += part
-        for level, what, data in ancillary:
-            if level == socket.SOL_SOCKET and what == socket.SCM_RIGHTS:
-                fd = struct.unpack("i", data[:4])[0]
-    kind, length = _HEAD.unpack(head)
-    if length > limit:
+    data = b""
+    while len(data) < _HEAD.size:
+        part, ancillary = _read(channel, _AT_ONCE, deadline)
+        data += part
+        if ancillary:
+            fd = struct.unpack("i", ancillary[0][2][:4])[0]
+    kind, length = _HEAD.unpack_from(data)
+    missing = _HEAD.size + length - len(data)
+    if length > limit or missing < 0:
         raise Gone(f"a message of {length} bytes")
-    return kind, read_exactly(channel, length, deadline=deadline), fd
+    if not missing:
+        return kind, data[_HEAD.size :], fd
+    return kind, data[_HEAD.size :] + read_exactly(channel, missing, deadline=deadline), fd
 
 
 def read_exactly(channel: socket.socket, length: int, *, deadline: float | None = None) -> bytes:
-    if not length:
-        return b""
     buffer = bytearray(length)
     view, done = memoryview(buffer), 0
     while done < length:
-        _wait(channel, deadline)
+        _set_timeout(channel, deadline)
         try:
             count = channel.recv_into(view[done:])
+        except TimeoutError:
+            raise Late("no answer in time") from None
         except ConnectionResetError as error:
             raise Gone("connection reset") from error
         if not count:
@@ -102,14 +102,26 @@ def read_exactly(channel: socket.socket, length: int, *, deadline: float | None 
     return bytes(buffer)
 
 
-def _wait(channel: socket.socket, deadline: float | None) -> None:
-    if deadline is None:
-        return
-    left = deadline - time.monotonic()
-    poller = select.poll()
-    poller.register(channel.fileno(), select.POLLIN)
-    if left <= 0 or not poller.poll(left * 1000):
-        raise Late("no answer in time")
+def _read(channel: socket.socket, most: int, deadline: float | None) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+    """Some bytes and the descriptor that came with them, as soon as there are any."""
+    _set_timeout(channel, deadline)
+    try:
+        part, ancillary, _, _ = channel.recvmsg(most, _DESCRIPTOR)
+    except TimeoutError:
+        raise Late("no answer in time") from None
+    except ConnectionResetError as error:
+        raise Gone("connection reset") from error
+    if not part:
+        raise Gone("connection closed")
+    return part, ancillary
+
+
+def _set_timeout(channel: socket.socket, deadline: float | None) -> None:
+    if deadline is not None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Late("no answer in time")
+        channel.settimeout(left)
 
 
 def memory_file(name: str, data: bytes = b"") -> int:

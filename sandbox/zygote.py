@@ -17,9 +17,10 @@ import sys
 import threading
 
 from sandbox import isolate, linux, rehearsal, seccomp, wire
-from sandbox.server import Server, prepare_stdio
+from sandbox.server import LAST_FD, Server, prepare_stdio
 
 _DEFAULT_THREAD_STACK = 8 << 20
+_CHANNEL = LAST_FD + 2
 
 
 def main() -> None:
@@ -42,13 +43,20 @@ def main() -> None:
         del sys.modules[name]  # a solution's own modules may be called so
     sys.argv[:] = ["solution.py"]
     filters = _close_doors(walls, allow_exec=settings["kind"] == "cpp")
-    rehearsal.rehearse()
+    channel = _out_of_the_way(channel)
+    rehearsal.rehearse(filters)
     prepare_stdio()
     random.seed(0)  # every test starts with the same state: runs are repeatable
     gc.collect()
     gc.freeze()
     wire.send(channel, wire.READY, json.dumps({"pid": os.getpid()}).encode())
     _loop(channel, walls, filters)
+
+
+def _out_of_the_way(channel: socket.socket) -> socket.socket:
+    """The channel on a descriptor above those that servers lay out; what it was on may be any number."""
+    with channel:
+        return socket.socket(fileno=os.dup2(channel.fileno(), _CHANNEL, inheritable=False))
 
 
 def _close_doors(walls: isolate.Walls, *, allow_exec: bool) -> dict[str, linux.Filter]:
@@ -86,6 +94,7 @@ def _start_server(channel: socket.socket, fd: int, walls: isolate.Walls, filters
     try:
         if walls.level != "full":
             os.setpgid(0, 0)
+        channel.close()
         isolate.become_nobody(walls)
         server = Server(fd, filters, scratch=bool(walls.scratch_mib))
         server.serve()
