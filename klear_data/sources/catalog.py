@@ -1,56 +1,65 @@
-"""The catalogued sources: which data sets there are, in which order, and where their rows come from."""
+"""The catalogued sources: which data sets there are, in which order, and their rows with klear's columns."""
 
 from __future__ import annotations
 
 import glob
-import os
 import re
-import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from klear_data.errors import CapabilityError, UsageError, require
-from klear_data.jsonl import STDIO, Source
+from klear_data.errors import UsageError
+from klear_data.jsonl import STDIO
 from klear_data.records import Record
+from klear_data.sources.dataset import DataSet, read_catalog
+from klear_data.sources.join import joined
+from klear_data.sources.origin import Located, described, folder_of, rows_of
+from klear_data.sources.paths import SUFFIXES
 
 MIRROR_VARIABLE = "KLEAR_SOURCES"
 _DEFAULT_MIRROR = "sources"
-_READABLE = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".json")
 _BEST_TOP = {"math": 1, "code": 2}
 """How many sources an ability does best with: Tables 4 and 5 of the paper (40.83 at Top1, 27.24 at Top2)."""
 
 
-@dataclass(frozen=True)
-class CataloguedSource:
-    """One data set of ``catalog.toml``; see the comments there for the fields."""
+@dataclass(frozen=True, kw_only=True)
+class CataloguedSource(DataSet):
+    """A data set of ``catalog.toml``; see the comments there.
 
-    name: str
-    hub_id: str
-    split: str
+    Attributes:
+        ability: what its problems are, or, where ``mixed``, what its rank counts for.
+        mixed: its rows say their own ability.
+        rank: place within the ability, 1 is best.
+        rank_from: what the rank rests on, in words.
+        sure: how sure the rank is: ``measured``, ``named`` (listed by the paper, no number) or ``unverified``.
+        gold: its rows have answers or tests.
+        teacher: the model that wrote the responses it brings.
+        join: the sources that hold the problems of its rows, by the name its column ``dataset`` uses.
+    """
+
     ability: str
-    license: str
     rank: int
     rank_from: str
-    config: str | None = None
-    revision: str | None = None
-    columns: dict[str, str] = field(default_factory=dict, hash=False)
+    sure: str
+    gold: bool = True
     mixed: bool = False
-    defects: str = ""
+    teacher: str | None = None
+    join: tuple[str, ...] = ()
 
 
 def load_catalog() -> list[CataloguedSource]:
     """Every catalogued source, mathematics before code, best rank first."""
-    text = files("klear_data.sources").joinpath("catalog.toml").read_text(encoding="utf-8")
-    entries = [CataloguedSource(**entry) for entry in tomllib.loads(text)["source"]]
+    entries = [
+        CataloguedSource(**{**entry, "join": tuple(entry.get("join", ()))})
+        for entry in read_catalog("catalog.toml", "source")
+    ]
     return sorted(entries, key=lambda entry: (entry.ability != "math", entry.rank))
 
 
 def expand_names(name: str) -> list[CataloguedSource] | None:
-    """The sources behind ``top``, ``top:K`` or a catalogued name; None for anything else.
+    """The sources behind ``top``, ``top:K`` or a catalogued name (NAME alone also means NAME-math and NAME-code);
+    None for anything else.
 
     Raises:
         UsageError: ``top:K`` with a K that is no positive number, or a near miss of a name.
@@ -61,73 +70,79 @@ def expand_names(name: str) -> list[CataloguedSource] | None:
         if ":" in name and (not count.isdecimal() or int(count) == 0):
             raise UsageError(f"--sources {name}: {count!r} is no count; expected top or top:K with K ≥ 1, as in top:2")
         return [entry for entry in catalog if entry.rank <= (int(count) if count else _BEST_TOP[entry.ability])]
-    by_name = {entry.name.casefold(): entry for entry in catalog}
     wanted = name.casefold()
-    if wanted in by_name:
-        return [by_name[wanted]]
-    is_path = name == STDIO or glob.has_magic(name) or "/" in name or Path(name).exists() or wanted.endswith(_READABLE)
-    if not is_path:
-        close = get_close_matches(wanted, by_name, n=1)
-        hint = f"did you mean {by_name[close[0]].name}?" if close else "`klear sources` lists the names"
-        raise UsageError(f"--sources {name}: no such file and no catalogued source; expected one of them; {hint}")
+    named = [entry for entry in catalog if entry.name.casefold() in (wanted, f"{wanted}-math", f"{wanted}-code")]
+    if named:
+        return named
+    if not is_path(name):
+        raise UsageError(
+            f"--sources {name}: no such file and no catalogued source; expected one of them; "
+            f"{did_you_mean(name, [entry.name for entry in catalog]) or '`klear sources` lists the names'}"
+        )
     return None
+
+
+def is_path(name: str) -> bool:
+    """True for what can only be meant as a file, a folder, a pattern or stdin."""
+    looks_so = name == STDIO or glob.has_magic(name) or "/" in name or name.casefold().endswith(SUFFIXES)
+    return looks_so or Path(name).exists()
+
+
+def did_you_mean(wanted: str, names: list[str]) -> str:
+    """A hint at the name that is closest, empty where none is close."""
+    by_key = {name.casefold(): name for name in names}
+    close = get_close_matches(wanted.casefold(), by_key, n=1)
+    return f"did you mean {by_key[close[0]]}?" if close else ""
+
+
+def where_from(source: CataloguedSource) -> str:
+    """Where the rows of a source will be read, in one line for the user."""
+    return described(source, _mirror(source))
 
 
 def source_rows(source: CataloguedSource) -> Iterator[tuple[str, Record]]:
     """``(where, row)`` of a catalogued source, its columns under klear's names.
 
-    Rows come from the mirror folder ``$KLEAR_SOURCES/NAME`` (default ``sources/NAME``) if it exists, else
-    they are streamed from the Hub.
+    Rows come from the mirror folder ``$KLEAR_SOURCES/NAME`` (default ``sources/NAME``) if it exists, else from
+    the Hub, else from the Hub's caches.
 
     Raises:
-        CapabilityError: neither is at hand; the message says which files to put where.
+        CapabilityError: none is at hand; the message says which files to put where.
+        UsageError: a column of the catalogue is missing, or a row can't be joined to its problem.
     """
-    mirror = Path(os.environ.get(MIRROR_VARIABLE, _DEFAULT_MIRROR)) / source.name
-    rows = _mirror_rows(mirror) if mirror.is_dir() else _hub_rows(source, mirror)
-    for where, row in rows:
-        yield where, _renamed(row, source, where)
+    for where, row, part, commit in _joined_rows(source):
+        provenance = {"split": part.split, "revision": commit, "license": source.license}
+        yield where, _as_raw(source, source.renamed(row), provenance)
 
 
-def _renamed(row: Record, source: CataloguedSource, where: str) -> Record:
-    missing = [column for column in source.columns.values() if column not in row]
-    if missing:
-        raise UsageError(
-            f"{where}: source {source.name} has no column {missing[0]!r} any more (it has {', '.join(row)}); "
-            f"expected the columns of klear_data/sources/catalog.toml; mend its entry or pin an older revision"
-        )
-    theirs = {column: ours for ours, column in source.columns.items()}
-    renamed: dict[str, Any] = {theirs.get(column, column): value for column, value in row.items()}
-    ability = {} if source.mixed else {"ability": source.ability}
-    return {"data_source": source.name, **ability, **renamed}
+def _joined_rows(source: CataloguedSource) -> Iterator[Located]:
+    located = rows_of(source, _mirror(source), needed_by=f"--sources {source.name}")
+    located = (item for item in located if source.counts(item[1], item[0]))
+    return joined(located, source, partners={name: _partner(name) for name in source.join}) if source.join else located
 
 
-def _mirror_rows(folder: Path) -> Iterator[tuple[str, Record]]:
-    paths = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(_READABLE))
-    if not paths:
-        raise UsageError(f"{folder}: no file to read; expected {', '.join(_READABLE)}; put the data set's files there")
-    for path in paths:
-        source = Source(str(path))
-        try:
-            for item in source:
-                if not isinstance(item, tuple):
-                    raise UsageError(f"{item.where}: {item.problem}; fetch the file again")
-                yield item
-        finally:
-            source.close()
+def _partner(name: str) -> tuple[DataSet, Path]:
+    source = next(entry for entry in load_catalog() if entry.name == name)
+    return source, _mirror(source)
 
 
-def _hub_rows(source: CataloguedSource, mirror: Path) -> Iterator[tuple[str, Record]]:
-    datasets = require("datasets", extra="hub", needed_by=f"--sources {source.name}")
-    try:
-        rows = datasets.load_dataset(
-            source.hub_id, source.config, split=source.split, revision=source.revision, streaming=True
-        )
-        for number, row in enumerate(rows, start=1):
-            yield f"{source.hub_id}:{number}", dict(row)
-    except (OSError, datasets.exceptions.DatasetsError, ValueError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise CapabilityError(
-            f"--sources {source.name}: {source.hub_id} can't be read from the Hub ({first_line}); expected it, or "
-            f"its files on disk; put the files of split {source.split!r} into {mirror}/ (the folder "
-            f"{MIRROR_VARIABLE} names the parent)"
-        ) from None
+def _mirror(source: DataSet) -> Path:
+    return folder_of(MIRROR_VARIABLE, _DEFAULT_MIRROR) / (source.folder or source.name)
+
+
+def _as_raw(source: CataloguedSource, row: Record, provenance: dict[str, str | None]) -> Record:
+    """A row with what only the catalogue knows: the source's name, its ability, its teacher, where it came from.
+
+    What the row says itself counts more, but for its name of the source: reports and ranks go by ours.
+    """
+    own = row.get("extra_info")
+    said = {**own, **row} if isinstance(own, dict) else row
+    raw: Record = {"data_source": source.name}
+    if not source.mixed:
+        raw["ability"] = source.ability
+    if source.teacher is not None:
+        raw["teacher"] = source.teacher
+    raw.update({key: value for key, value in provenance.items() if value is not None and key not in said})
+    for column, value in row.items():
+        raw["original_data_source" if column == "data_source" else column] = value
+    return raw

@@ -10,6 +10,7 @@ from klear_data.sources.golds import SOLUTION_COLUMNS, gsm8k_gold
 
 RESPONSE_COLUMNS = ("response", "responses", "generations", "completions", "completion", "output")
 _PROGRAM_COLUMNS = ("solutions", "solution", "code", "canonical_solution")
+_PER_GENERATION = ("correctness_math_verify", "correctness_llama", "finish_reasons", "is_reasoning_complete")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's marks for a calculator tool: <<48/2=24>>
 
 
@@ -18,6 +19,7 @@ def read_rollouts(row: Row, *, chat_answer: str | None, ability: str | None, gol
 
     Responses count before worked solutions: a row with both keeps the solution in ``extra_info``.
     """
+    judged = _judged_generations(row)
     completions, model = _responses(row, chat_answer)
     if not completions:
         completions = _programs(row) if ability == "code" else _worked_solution(row, gold)
@@ -26,7 +28,7 @@ def read_rollouts(row: Row, *, chat_answer: str | None, ability: str | None, gol
     return {
         "sampling": {"model": model or source, "backend": "source", "n": len(completions)},
         "rollouts": [
-            {"index": index, "completion": text, "finish_reason": "stop", "num_tokens": None}
+            {"index": index, "completion": text, "finish_reason": "stop", "num_tokens": None, **judged.get(text, {})}
             for index, text in enumerate(completions)
         ],
     }
@@ -39,8 +41,35 @@ def _responses(row: Row, chat_answer: str | None) -> tuple[list[str], str | None
         reasoning, answer = row.take("deepseek_reasoning"), row.take("deepseek_solution")
         return [f"<think>\n{reasoning}\n</think>\n\n{answer}" if reasoning else answer], model or "deepseek-r1"
     value = unquoted_list(row.take(*RESPONSE_COLUMNS), of=str)
-    texts = [chat_answer, *(value if isinstance(value, list) else [value])]
+    given = value if isinstance(value, list) else [value]
+    texts = given if chat_answer in given else [chat_answer, *given]
     return list(dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip())), model
+
+
+def _judged_generations(row: Row) -> dict[str, dict[str, Any]]:
+    """What OpenR1-Math's authors found out about each generation, kept with it and in no pass rate of klear's.
+
+    ``correctness_…`` columns become ``source_verdicts``; a generation without its final answer was cut off.
+    """
+    texts = row.peek("generations")
+    columns = {name: row.peek(name) for name in _PER_GENERATION}
+    aligned = {name: values for name, values in columns.items() if isinstance(values, list)}
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return {}
+    if not aligned or any(len(values) != len(texts) for values in aligned.values()):
+        return {}
+    for name in aligned:
+        row.take(name)
+    found: dict[str, dict[str, Any]] = {}
+    for position, text in enumerate(texts):
+        said = {name: values[position] for name, values in aligned.items()}
+        complete, reason = said.pop("is_reasoning_complete", True), said.pop("finish_reasons", None)
+        verdicts = {name.removeprefix("correctness_"): value for name, value in said.items() if value is not None}
+        found[text] = {
+            "finish_reason": reason if isinstance(reason, str) else "stop" if complete else "length",
+            **({"source_verdicts": verdicts} if verdicts else {}),
+        }
+    return found
 
 
 def brings_programs(row: Row) -> bool:

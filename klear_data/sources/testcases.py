@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from klear_data.sources.columns import Row, as_text, has_content, unquoted
@@ -11,6 +12,11 @@ from sandbox.types import TestsError
 
 TEST_COLUMNS = ("tests", "test_cases", "input_output", "official_tests", "verification_info")
 _LIVECODEBENCH = ("public_test_cases", "private_test_cases")
+_LIMITS: dict[str, dict[str, float]] = {
+    "time_limit": {"second": 1, "sec": 1, "": 1, "millisecond": 1e-3, "m": 1e-3},  # "s" and "ms" lose their s
+    "memory_limit": {"megabyte": 1, "mb": 1, "mib": 1, "gigabyte": 1024, "gb": 1024, "kilobyte": 1 / 1024},
+}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 _FORM_KEYS = ("inputs", "functional", "pytest")
 
 
@@ -32,10 +38,31 @@ def read_tests(row: Row) -> str | None:
     tests = to_form(unquoted(value))
     if tests is None:
         return value if isinstance(value, str) else _json(value)
-    for limit in ("time_limit", "memory_limit"):
-        if isinstance(tests, dict) and isinstance(row.peek(limit), int | float):
-            tests = {**tests, limit: row.peek(limit)}
-    return _json(tests)
+    return _json(_with_terms(row, tests) if isinstance(tests, dict) else tests)
+
+
+def _with_terms(row: Row, tests: dict[str, Any]) -> dict[str, Any]:
+    """The tests with the problem's limits and, for Codeforces, the checker that several right answers need."""
+    if row.peek("input_mode") == "file" or row.peek("interaction_format") is not None:
+        # Not stdin to stdout: kept in a form that the sandbox refuses as unsupported.
+        return {key: row.peek(key) for key in ("input_mode", "interaction_format")}
+    limits = {name: _number(row.peek(name), units) for name, units in _LIMITS.items()}
+    checker = row.peek("generated_checker")
+    checked = {"checker": row.take("generated_checker")} if isinstance(checker, str) and "\n" in checker else {}
+    return {**tests, **{name: value for name, value in limits.items() if value is not None}, **checked}
+
+
+def _number(value: object, units: dict[str, float]) -> float | None:
+    """A limit as a number in klear's unit: a number is taken as it is, TACO writes ``2.0 seconds``.
+
+    >>> _number("2.0 seconds", _LIMITS["time_limit"]), _number(256, _LIMITS["memory_limit"])
+    (2.0, 256)
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    match = _AMOUNT.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    unit = None if match is None else units.get(match[2].rstrip("s"))
+    return None if match is None or unit is None else float(match[1]) * unit
 
 
 def to_form(tests: Any) -> Any:

@@ -1,13 +1,14 @@
 """The catalogue: what `top` means, and a source that is read from a mirror folder."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from klear_data.errors import CapabilityError, UsageError
-from klear_data.sources.catalog import expand_names, load_catalog, source_rows
+from klear_data.sources.catalog import expand_names, load_catalog, source_rows, where_from
 
 
 def names(spec):
@@ -18,13 +19,21 @@ def test_ranks_are_whole_within_each_ability():
     for ability in ("math", "code"):
         ranks = [source.rank for source in load_catalog() if source.ability == ability]
         assert ranks == list(range(1, len(ranks) + 1))
-    assert all(source.rank_from and source.license and source.hub_id.count("/") == 1 for source in load_catalog())
+    for source in load_catalog():
+        assert source.rank_from
+        assert source.license
+        assert source.hub_id.count("/") == 1
+        assert source.sure in ("measured", "named", "unverified")
+        assert source.columns or source.mixed
+        assert source.revision is None or re.fullmatch(r"[0-9a-f]{40}", source.revision)
+        assert {*source.join} <= {entry.name for entry in load_catalog()}
 
 
 def test_top_is_an_explicit_list_by_rank():
-    assert names("top") == ["OpenThoughts3", "OpenThoughts-114k", "OpenCodeReasoning"]
-    assert names("top:1") == ["OpenThoughts3", "OpenThoughts-114k"]
+    assert names("top") == ["OpenThoughts3-math", "OpenThoughts3-code", "OpenCodeReasoning"]
+    assert names("top:1") == ["OpenThoughts3-math", "OpenThoughts3-code"]
     assert names("numinamath-1.5") == ["NuminaMath-1.5"]
+    assert names("openthoughts3") == ["OpenThoughts3-math", "OpenThoughts3-code"]
     assert expand_names("some/file.jsonl") is None
 
 
@@ -46,14 +55,48 @@ def test_a_mirror_folder_stands_in_for_the_hub(tmp_path, monkeypatch):
     ((where, row),) = source_rows(expand_names("OpenCodeReasoning")[0])
     assert where.endswith("train-00000.jsonl:1")
     assert row == {
-        "data_source": "OpenCodeReasoning", "ability": "code", "problem": "Sort.", "response": "sorted(x)", "id": "7"
+        "data_source": "OpenCodeReasoning", "ability": "code", "teacher": "DeepSeek-R1", "split": "split_0",
+        "license": "CC-BY-4.0", "problem": "Sort.", "response": "sorted(x)", "id": "7",
     }  # fmt: skip
 
 
 def test_a_mixed_source_leaves_the_ability_to_its_rows(tmp_path, monkeypatch):
-    mirror(tmp_path, monkeypatch, "AceReason-1.1-SFT", [{"input": "x", "output": "y", "category": "code"}])
-    ((_, row),) = source_rows(expand_names("AceReason-1.1-SFT")[0])
+    row = {"problem": "x", "deepseek_solution": "y", "domain": "code"}
+    mirror(tmp_path, monkeypatch, "OpenThoughts-114k", [row])
+    ((_, row),) = source_rows(expand_names("OpenThoughts-114k")[0])
     assert "ability" not in row
+
+
+def test_a_file_of_the_sources_name_and_a_folder_of_its_hub_name_are_mirrors_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("KLEAR_SOURCES", str(tmp_path))
+    (tmp_path / "AceReason-Math.jsonl").write_text('{"problem": "p", "answer": "1"}\n')
+    assert len(list(source_rows(expand_names("AceReason-Math")[0]))) == 1
+    (tmp_path / "nvidia/AceReason-Math").mkdir(parents=True)
+    (tmp_path / "nvidia/AceReason-Math/train.json").write_text(
+        '[{"problem": "p", "answer": "1"}, {"problem": "q", "answer": "2"}]'
+    )
+    ((where, _),) = source_rows(expand_names("AceReason-Math")[0])
+    assert where.endswith("nvidia/AceReason-Math/train.json:1")
+
+
+def test_where_the_rows_come_from_tells_shards_and_parts_that_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("KLEAR_SOURCES", str(tmp_path))
+    (source,) = expand_names("OpenCodeReasoning")
+    assert where_from(source) == "OpenCodeReasoning from the Hub (nvidia/OpenCodeReasoning)"
+    folder = tmp_path / "OpenCodeReasoning" / "split_0"
+    folder.mkdir(parents=True)
+    (folder / "train-00001-of-00003.jsonl").write_text("{}")
+    assert where_from(source) == (
+        f"OpenCodeReasoning from 1 file in {tmp_path}/OpenCodeReasoning (none for split_1; split_0/train: 1 of 3 files)"
+    )
+
+
+def test_a_folder_without_data_says_what_it_wants(tmp_path, monkeypatch):
+    monkeypatch.setenv("KLEAR_SOURCES", str(tmp_path))
+    (tmp_path / "TACO").mkdir()
+    (tmp_path / "TACO" / "README.md").write_text("nothing here")
+    with pytest.raises(UsageError, match="no file to read; expected"):
+        list(source_rows(expand_names("TACO")[0]))
 
 
 def test_a_column_that_went_missing_is_named(tmp_path, monkeypatch):
