@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from klear_data.contamination.tokens import BETWEEN, DIGIT, ESCAPE, SINGLE, WORD, Tokeniser
+from klear_data.contamination.tokens import BETWEEN, COMMAND, DIGIT, ESCAPE, SINGLE, WORD, Tokeniser
 
 _SEED = np.uint64(0x9E3779B97F4A7C15)
 _PRIME = np.uint64(0xD6E8FEB86659FD93)
@@ -24,13 +24,24 @@ Texts = tuple[Any, Any]
 """The hashes of the tokens of all texts (uint64), and where each text begins, with the end of the last (int64)."""
 
 
+Lists = tuple[Any, Any]
+"""Lists of small numbers: where each begins, with the end of the last (int64), and all of them in a row (int32)."""
+
+
+def lists(numbers: Sequence[Sequence[int]]) -> Lists:
+    """Pack lists for the kernels."""
+    starts = np.zeros(len(numbers) + 1, dtype=np.int64)
+    np.cumsum([len(each) for each in numbers], out=starts[1:])
+    return starts, np.fromiter((number for each in numbers for number in each), dtype=np.int32, count=starts[-1])
+
+
 def classes_of(tokeniser: Tokeniser) -> Any:
     """The class of every code point (uint8)."""
     return np.frombuffer(tokeniser.classes, dtype=np.uint8)
 
 
 class NgramTable:
-    """A set of hashes of n-grams.
+    """A set of hashes of n-grams, each with its place among those given (the first one's, if some are equal).
 
     A bit of a small map says "certainly not" for nearly every n-gram of a text, before the table of 64-bit
     hashes (open addressing, at most a quarter full) is touched.
@@ -40,8 +51,9 @@ class NgramTable:
         self.n = n
         size = 1 << max(4, (4 * len(hashes)).bit_length())
         self.keys = np.zeros(size, dtype=np.uint64)
+        self.places = np.zeros(size, dtype=np.int32)
         self.bits = np.zeros(4 * size // 8, dtype=np.uint8)
-        _fill(hashes, self.keys, self.bits)
+        _fill(hashes, self.keys, self.places, self.bits)
 
 
 def tokenise(texts: Sequence[str], classes: Any) -> Texts:
@@ -70,33 +82,54 @@ def find(texts: Texts, table: NgramTable) -> tuple[Any, Any]:
     return found[0, :count], found[1, :count]
 
 
+def sharing(texts: Texts, table: NgramTable, holders: Lists, least: Any) -> tuple[Any, Any]:
+    """Which texts may share n-grams with which holders of them.
+
+    Args:
+        texts: what :func:`tokenise` makes of them.
+        table: of the n-grams.
+        holders: of each n-gram, in the order of the table's hashes.
+        least: so many different n-grams must be shared with a holder (int32, of each).
+
+    Returns:
+        the texts and their holders, in the order of the texts.
+    """
+    most = 1024
+    while True:
+        found, count = _sharing(*texts, table.n, table.keys, table.places, table.bits, *holders, least, most)
+        if count <= most:
+            return found[0, :count], found[1, :count]
+        most = count
+
+
 @njit(cache=True)
 def _tokenise(data, ends, classes, tokens, starts):  # type: ignore[no-untyped-def]
     """Hashes of the tokens of every text into ``tokens``, where each text begins there into ``starts``."""
     count = 0
     place = 0
     for text, end in enumerate(ends):
-        kind = BETWEEN  # of the token that is open
-        escaped = False
+        kind = BETWEEN  # of the token that is open; of a command that is no token COMMAND
+        before = BETWEEN
         hashed = _SEED
         while place < end:
             code, place = _code_point(data, place)
             now = classes[code] if code < len(classes) else BETWEEN
-            if kind != BETWEEN and now != kind:
-                tokens[count] = hashed ^ hashed >> _SHIFT
-                count += 1
+            if kind != BETWEEN and now != before:
+                if kind != COMMAND:
+                    tokens[count] = hashed ^ hashed >> _SHIFT
+                    count += 1
                 kind = BETWEEN
             if now in (WORD, DIGIT):
                 if kind == BETWEEN:
-                    hashed = (_SEED ^ _BACKSLASH) * _PRIME if escaped and now == WORD else _SEED
-                    kind = now
+                    kind = COMMAND if before == COMMAND and now == WORD else now
+                    hashed = (_SEED ^ _BACKSLASH) * _PRIME if before == ESCAPE and now == WORD else _SEED
                 hashed = (hashed ^ np.uint64(code)) * _PRIME
             elif now == SINGLE:
                 hashed = (_SEED ^ np.uint64(code)) * _PRIME
                 tokens[count] = hashed ^ hashed >> _SHIFT
                 count += 1
-            escaped = now == ESCAPE
-        if kind != BETWEEN:
+            before = now
+        if kind not in (BETWEEN, COMMAND):
             tokens[count] = hashed ^ hashed >> _SHIFT
             count += 1
         starts[text + 1] = count
@@ -148,23 +181,23 @@ def _ngram_hashes(tokens, starts, n, hashes):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _fill(hashes, keys, bits):  # type: ignore[no-untyped-def]
+def _fill(hashes, keys, places, bits):  # type: ignore[no-untyped-def]
     mask = np.uint64(len(keys) - 1)
     bit_mask = np.uint64(8 * len(bits) - 1)
-    for key in hashes:
+    for place, key in enumerate(hashes):
         bit = (key >> _SHIFT) & bit_mask
         bits[bit >> np.uint64(3)] |= np.uint8(1) << np.uint8(bit & np.uint64(7))
         slot = key & mask
         while keys[slot] != 0 and keys[slot] != key:
             slot = (slot + np.uint64(1)) & mask
-        keys[slot] = key
+        if keys[slot] == 0:
+            keys[slot] = key
+            places[slot] = place
 
 
 @njit(cache=True)
 def _find(tokens, starts, n, keys, bits, found):  # type: ignore[no-untyped-def]
     power = _power(n)
-    mask = np.uint64(len(keys) - 1)
-    bit_mask = np.uint64(8 * len(bits) - 1)
     count = 0
     for text in range(len(starts) - 1):
         first = starts[text]
@@ -175,15 +208,57 @@ def _find(tokens, starts, n, keys, bits, found):  # type: ignore[no-untyped-def]
                 rolling -= tokens[token - n] * power
             if token < first + n - 1:
                 continue
-            key = _nonzero(rolling)
-            bit = (key >> _SHIFT) & bit_mask
-            if not bits[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & np.uint8(1):
-                continue
-            slot = key & mask
-            while keys[slot] != 0 and keys[slot] != key:
-                slot = (slot + np.uint64(1)) & mask
-            if keys[slot] == key:
+            slot = _slot(_nonzero(rolling), keys, bits)
+            if slot >= 0:
                 found[0, count] = text
                 found[1, count] = token - first - n + 1
                 count += 1
     return count
+
+
+@njit(cache=True)
+def _slot(key, keys, bits):  # type: ignore[no-untyped-def]
+    """Where a table holds a hash, -1 where it doesn't."""
+    bit = (key >> _SHIFT) & np.uint64(8 * len(bits) - 1)
+    if not bits[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & np.uint8(1):
+        return -1
+    mask = np.uint64(len(keys) - 1)
+    slot = key & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return np.int64(slot) if keys[slot] == key else -1
+
+
+@njit(cache=True)
+def _sharing(tokens, starts, n, keys, places, bits, holder_starts, holders, least, most):  # type: ignore[no-untyped-def]
+    power = _power(n)
+    seen_in = np.full(len(holder_starts) - 1, -1, dtype=np.int64)  # n-gram → the last text that has it
+    shared = np.zeros(len(least), dtype=np.int32)
+    shared_in = np.full(len(least), -1, dtype=np.int64)
+    found = np.empty((2, most), dtype=np.int32)
+    count = 0
+    for text in range(len(starts) - 1):
+        first = starts[text]
+        rolling = np.uint64(0)
+        for token in range(first, starts[text + 1]):
+            rolling = rolling * _BASE + tokens[token]
+            if token >= first + n:
+                rolling -= tokens[token - n] * power
+            if token < first + n - 1:
+                continue
+            slot = _slot(_nonzero(rolling), keys, bits)
+            if slot < 0 or seen_in[places[slot]] == text:
+                continue
+            seen_in[places[slot]] = text
+            for at in range(holder_starts[places[slot]], holder_starts[places[slot] + 1]):
+                holder = holders[at]
+                if shared_in[holder] != text:
+                    shared_in[holder] = text
+                    shared[holder] = 0
+                shared[holder] += 1
+                if shared[holder] == least[holder]:
+                    if count < most:
+                        found[0, count] = text
+                        found[1, count] = holder
+                    count += 1
+    return found, count

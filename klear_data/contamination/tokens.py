@@ -18,7 +18,7 @@ _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _LETTER = rf"[^\W\d_{_CJK}]"
 
 # Classes of characters, for the kernels.
-BETWEEN, WORD, SINGLE, DIGIT, ESCAPE = range(5)
+BETWEEN, WORD, SINGLE, DIGIT, ESCAPE, COMMAND = range(6)
 _CODE_POINTS = 0x40000  # above them are no letters
 
 
@@ -33,7 +33,7 @@ class Tokeniser:
         word: the characters (a class of a regular expression) whose runs are tokens.
         single: characters that are a token each.
         digit: characters whose runs are tokens apart from those of ``word``.
-        escape: whether a backslash before a word belongs to it.
+        commands: whether a word after a backslash is a word like others, a token with its backslash, or no token.
         reads_original: whether ``prepare`` looks at the original text.
     """
 
@@ -43,14 +43,14 @@ class Tokeniser:
     word: str
     single: str | None = None
     digit: str | None = None
-    escape: bool = False
+    commands: Literal["words", "tokens", "dropped"] = "words"
     reads_original: bool = True
 
     @cached_property
     def tokens(self) -> Callable[[str], list[str]]:
         """From a prepared text to its tokens."""
-        backslash = r"\\?" if self.escape else ""
-        runs = [backslash + self.word + "+", self.digit and self.digit + "+", self.single]
+        before = {"words": "", "tokens": r"\\?", "dropped": rf"(?<!\\)(?<!{self.word})"}[self.commands]
+        runs = [before + self.word + "+", self.digit and self.digit + "+", self.single]
         return re.compile("|".join(filter(None, runs))).findall
 
     @cached_property
@@ -61,8 +61,8 @@ class Tokeniser:
         for kind, members in ((WORD, self.word), (SINGLE, self.single), (DIGIT, self.digit)):
             for run in re.finditer(f"{members}+", every) if members else ():
                 table[run.start() : run.end()] = bytes([kind]) * (run.end() - run.start())
-        if self.escape:
-            table[ord("\\")] = ESCAPE
+        if self.commands != "words":
+            table[ord("\\")] = ESCAPE if self.commands == "tokens" else COMMAND
         return bytes(table)
 
 
@@ -94,9 +94,14 @@ _TOKENISERS = {
         word=_LETTER,
         digit=r"\d",
         single=rf"[{_CJK}+*/=<>^_|!%\-]",
-        escape=True,
+        commands="tokens",
     ),
 }
+SKELETON = Tokeniser(
+    "skeleton", NORMALISER, _normalised, word=rf"[^\W\d_{_CJK}\u0370-\u03ff]", digit=r"\d", single=f"[{_CJK}]",
+    commands="dropped", reads_original=False,
+)  # fmt: skip
+"""Words and numbers without LaTeX's commands and Greek letters: much the same however a formula is spelled."""
 
 
 def tokeniser(name: TokeniserName) -> Tokeniser:
