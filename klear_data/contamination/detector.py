@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from klear_data.contamination.scorers import SCORED, make_scorers
 from klear_data.contamination.tokens import TokeniserName, tokeniser
-from klear_data.contamination.types import ACTIONS, CLEAN, Evidence, Finding, Item, Policy, Problem, Scorer, Verdict
-from klear_data.contamination.verbatim import Passage, Sight, Text, Verbatim
+from klear_data.contamination.types import ACTIONS, CLEAN, Evidence, Finding, Item, Policy, Problem, Verdict
+from klear_data.contamination.verbatim import NOTHING, Passage, Sight, Suspicion, Text, Verbatim
 from klear_data.text import normalise
 
-CLASSES: tuple[str, ...] = ("verbatim",)
+CLASSES = ("verbatim", *SCORED)
 """Classes of evidence, the most certain first."""
-
-SCORERS: dict[str, Callable[[Sequence[Item]], Scorer]] = {}
-"""What finds each class but ``verbatim``, built from the distinct items."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class DetectorOptions:
     n: int = 9
     tokeniser: TokeniserName = "words"
     boilerplate_above: int = 3
-    frequent_above: int = 20
+    frequent_above: int = 5
     policy: Mapping[str, Policy] = field(default_factory=dict)
     scan_solutions: bool = False
 
@@ -63,7 +61,7 @@ class Detector:
         self._tokeniser = tokeniser(self.options.tokeniser)
         self._questions = self._index(Passage(item, item.text) for item in self.items)
         self._solutions = self._index(_solutions(self.items)) if self.options.scan_solutions else None
-        self._scorers = {name: make(self.items) for name, make in SCORERS.items() if self._looks_for(name)}
+        self._scorers = make_scorers(self.items, filter(self._looks_for, SCORED))
         self._counts: Counter[int] = Counter()
 
     def lookup_many(self, problems: Sequence[Problem]) -> list[Verdict]:
@@ -139,20 +137,45 @@ class Detector:
     def _sights(self, problems: Sequence[Problem]) -> list[Sight]:
         """What the n-gram rule sees in each prompt, and if asked to in what comes with it."""
         if not self._looks_for("verbatim"):
-            return [Sight()] * len(problems)
+            return [NOTHING] * len(problems)
         original = self._tokeniser.reads_original
         texts = [Text(problem.normalised, problem.text if original else "") for problem in problems]
         sights = self._questions.look(texts)
         if self._solutions is not None:
-            sights = [
-                before if before.suspicions else after
-                for before, after in zip(sights, self._solutions.look(texts), strict=True)
-            ]
+            sights = _first_seen(sights, [_numbered_apart(sight) for sight in self._solutions.look(texts)])
+            sights = _first_seen(sights, self._in_responses(problems))
         return sights
+
+    def _in_responses(self, problems: Sequence[Problem]) -> list[Sight]:
+        """What the rule sees of benchmark questions in the responses of each record: in the worst of them."""
+        places: list[tuple[int, int]] = []
+        texts: list[Text] = []
+        for number, problem in enumerate(problems):
+            for index, rollout in enumerate(problem.record.get("rollouts") or ()):
+                places.append((number, index))
+                texts.append(Text(normalise(rollout["completion"]), rollout["completion"]))
+        worst = [NOTHING] * len(problems)
+        for (number, index), sight in zip(places, self._questions.look(texts), strict=True):
+            if sight.suspicions and sight.coverage > worst[number].coverage:
+                found_in = {"found_in": f"rollouts[{index}]"}
+                marked = (Suspicion({**seen.evidence, **found_in}, seen.ngrams) for seen in sight.suspicions)
+                worst[number] = Sight(tuple(marked))
+        return worst
+
+
+def _first_seen(first: list[Sight], second: list[Sight]) -> list[Sight]:
+    """For each text the first of two looks that raises a suspicion."""
+    return [one if one.suspicions or not other.suspicions else other for one, other in zip(first, second, strict=True)]
+
+
+def _numbered_apart(sight: Sight) -> Sight:
+    """The n-grams of solutions with numbers that those of questions don't have."""
+    apart = (Suspicion(seen.evidence, tuple(-1 - run for run in seen.ngrams)) for seen in sight.suspicions)
+    return Sight(tuple(apart), sight.boilerplate)
 
 
 def _is_open(findings: Sequence[Finding], name: str) -> bool:
-    """Whether a class has still something to say: nothing certain is known, or only that part of an item is there."""
+    """Whether a class has still something to say: no drop is certain, or what is there may be a variant."""
     if name == "variant" and findings and findings[0].evidence["coverage"] < 1:
         return True
     return not any(finding.action == "drop" and not finding.ngrams for finding in findings)

@@ -67,6 +67,11 @@ class Sight:
     suspicions: tuple[Suspicion, ...] = ()
     boilerplate: int = 0
 
+    @property
+    def coverage(self) -> float:
+        """Of the item that is covered most."""
+        return self.suspicions[0].evidence["coverage"] if self.suspicions else 0.0
+
 
 NOTHING = Sight()
 
