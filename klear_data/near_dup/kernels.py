@@ -7,6 +7,7 @@ them but for collisions (of two sets of a thousand shingles, once in 10^13).
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 import numba
@@ -69,6 +70,7 @@ def code_points(texts: list[str]) -> tuple[Any, Any]:
     return points, np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
 
 
+@cache
 def make_tables() -> Tables:
     """Classes of characters from the very patterns of the definition, and its number words."""
     every = "".join(map(chr, range(_CODE_POINTS)))
@@ -226,12 +228,12 @@ def sketch(points: Any, ends: Any, tables: Any, shingles: Any, shingle_ends: Any
         How many shingles were written.
     """
     written, start = 0, 0
-    state = np.zeros(3, dtype=np.uint64)
+    state, scratch = np.zeros(3, dtype=np.uint64), np.empty(points.size, dtype=np.uint64)
     for row in range(ends.size):
         first = written
         state[:2] = 0
         written = _shingle(points, start, ends[row], tables, state, shingles, written)
-        written = _as_set(shingles, first, written)
+        written = first + _as_set(shingles[first:written], scratch)
         shingle_ends[row] = written
         numbers.multiset[row], numbers.order[row] = state[0], state[1]
         numbers.around[row] = _around(shingles, first, written)
@@ -240,14 +242,35 @@ def sketch(points: Any, ends: Any, tables: Any, shingles: Any, shingle_ends: Any
 
 
 @numba.njit(cache=True)
-def _as_set(shingles: Any, first: int, last: int) -> int:
-    """Sort a range and keep each value once; returns its new end."""
-    shingles[first:last].sort()
-    kept = first
-    for at in range(first, last):
-        if at == first or shingles[at] != shingles[kept - 1]:
-            shingles[kept] = shingles[at]
-            kept += 1
+def _as_set(values: Any, scratch: Any) -> int:
+    """Sort hashes and keep each once; returns how many are left.
+
+    They are spread evenly, so their highest bits put nearly each into its place.
+    """
+    count, bits = values.size, 1
+    while 1 << bits < count:
+        bits += 1
+    shift = np.uint64(64 - bits)
+    places = np.zeros((1 << bits) + 1, dtype=np.int64)
+    for value in values:
+        places[np.int64(value >> shift) + 1] += 1
+    for bucket in range(1 << bits):
+        places[bucket + 1] += places[bucket]
+    for value in values:
+        own = np.int64(value >> shift)
+        scratch[places[own]] = value
+        places[own] += 1
+    kept = 0
+    for at in range(count):
+        value, place = scratch[at], kept
+        while place > 0 and values[place - 1] > value:
+            place -= 1
+        if place > 0 and values[place - 1] == value:
+            continue
+        for moved in range(kept, place, -1):
+            values[moved] = values[moved - 1]
+        values[place] = value
+        kept += 1
     return kept
 
 
