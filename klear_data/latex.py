@@ -59,16 +59,17 @@ _TOKENS_OF: dict[str, list[str]] = {
     **{"\\" + name: [] for name in _LOOKS},
     **{symbol: ["\\" + name] for symbol, name in _SYMBOLS.items()},
     **{"\\" + char: [char] for char in "%#&_"},
-    **{spelling: [] for spelling in (*(f"\\{char}" for char in "()[],;:!> \\/\n\t$"), "$", "~")},
+    **{spelling: [] for spelling in (*(f"\\{char}" for char in "()[],;:!> \\/\n\t$"), "$", "~", "\\")},
     "\\|": ["|", "|"], "−": ["-"], "′": ["'"], "∣": ["|"], "∗": ["*"], "°": ["^", "\\circ"], "…": [".", ".", "."],
 }  # fmt: skip
 """What stands for a lexeme, where that is not the lexeme itself."""
 
 _UNWRAPPED = frozenset("\\" + name for name in _WRAPPERS)
 _ENVIRONMENT = r"\\(?:begin|end)\s*\{(?:equation|align|gather|multline|displaymath|math)\*?\}"
+_APART = re.escape("".join((*_SYMBOLS, *_SCRIPTS)))  # some are letters, but no part of a word
 _LEXEME = re.compile(
     rf"{_ENVIRONMENT}|\\(?:left|right)\s*\.|\\[hv]space\*?\s*\{{[^{{}}]*\}}|\\[A-Za-z]+\*?|\\[\W\d_]"
-    rf"|[^\W\d_]+|\d+|[{_SCRIPTS[0]}]+|[{_SCRIPTS[1]}]+|\S"
+    rf"|[^\W\d_{_APART}]+|\d+|[{_SCRIPTS[0]}]+|[{_SCRIPTS[1]}]+|\S"
 )
 _DROPPED = re.compile(rf"{_ENVIRONMENT}|\\(?:left|right)\s*\.|\\[hv]space")
 _BARE_FRACTION = re.compile(r"\\([dtc]?frac|[dt]?binom)\s*(\d)\s*(\d)")
