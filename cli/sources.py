@@ -8,7 +8,7 @@ import typer
 
 from cli.options import examples, say
 
-EXAMPLES = examples("klear sources", "klear sources --ability code", "klear sources --benchmarks")
+EXAMPLES = examples("klear sources --ability code", "klear sources --benchmarks")
 
 
 def sources(

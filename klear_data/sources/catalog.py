@@ -75,9 +75,10 @@ def expand_names(name: str) -> list[CataloguedSource] | None:
     if named:
         return named
     if not is_path(name):
+        names = [name for entry in catalog for name in (entry.name, entry.folder) if name]
         raise UsageError(
             f"--sources {name}: no such file and no catalogued source; expected one of them; "
-            f"{did_you_mean(name, [entry.name for entry in catalog]) or '`klear sources` lists the names'}"
+            f"{did_you_mean(name, names) or '`klear sources` lists the names'}"
         )
     return None
 

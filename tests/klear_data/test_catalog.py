@@ -72,9 +72,7 @@ def test_a_file_of_the_sources_name_and_a_folder_of_its_hub_name_are_mirrors_too
     (tmp_path / "AceReason-Math.jsonl").write_text('{"problem": "p", "answer": "1"}\n')
     assert len(list(source_rows(expand_names("AceReason-Math")[0]))) == 1
     (tmp_path / "nvidia/AceReason-Math").mkdir(parents=True)
-    (tmp_path / "nvidia/AceReason-Math/train.json").write_text(
-        '[{"problem": "p", "answer": "1"}, {"problem": "q", "answer": "2"}]'
-    )
+    (tmp_path / "nvidia/AceReason-Math/train.json").write_text('[{"problem": "p", "answer": "1"}]')
     ((where, _),) = source_rows(expand_names("AceReason-Math")[0])
     assert where.endswith("nvidia/AceReason-Math/train.json:1")
 
