@@ -94,7 +94,8 @@ class OverlapIndex:
         batch = self._encoder.encode(texts)
         keys = np.array(answers or [0] * len(texts), dtype=np.int64)
         linear = np.array([*coefficients, constant], dtype=np.float64)
-        items, scores, features = kernels.best_items(
+        best_items: Any = kernels.best_items  # numba types it without its arguments
+        items, scores, features = best_items(
             batch.codes, batch.starts, keys, *self._tables, linear, self._least_dice, self._against_smaller
         )
         matches: list[Match | None] = [None] * len(texts)

@@ -41,7 +41,8 @@ class VariantScorer:
         from klear_data.contamination.variant import kernels
 
         batch = self._encoder.encode([problem.normalised for problem in problems])
-        found, coverages = kernels.same_text_items(batch.codes, batch.starts, KEY_TOKENS, *self._tables, LEAST_COVERAGE)
+        same_text_items: Any = kernels.same_text_items  # numba types it without its arguments
+        found, coverages = same_text_items(batch.codes, batch.starts, KEY_TOKENS, *self._tables, LEAST_COVERAGE)
         return [
             None if item < 0 else self._evidence(item, coverage)
             for item, coverage in zip(found.tolist(), coverages.tolist(), strict=True)
