@@ -1,30 +1,13 @@
-"""Filters of single records: each looks at a record and says with what reason it must go, or nothing.
-
-They read no other record, so they run in any order and on any shard of the data.
-"""
+"""What every record must have to be of use: a question, an ability with a verifier, an answer that can be checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
+from klear_data.filters.base import Rejection
 from klear_data.records import ABILITIES, Record
 from klear_data.text import prompt_text
 
 NO_ANSWER = frozenset({"", "-", "proof", "notfound", "not found", "null", "none"})
 """What sources write where a problem has no answer to check (NuminaMath: ``proof``, ``notfound``)."""
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why a record goes: a reason in snake_case, and what the filter saw."""
-
-    reason: str
-    evidence: dict[str, Any] = field(default_factory=dict)
-
-
-Filter = Callable[[Record], Rejection | None]
 
 
 def prompt_filter(record: Record) -> Rejection | None:
