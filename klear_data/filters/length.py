@@ -13,8 +13,6 @@ from klear_data.text import prompt_text
 # Roughly what a tokeniser makes of a prompt: words, numbers digit by digit, signs, CJK characters one by one.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _PIECE = re.compile(rf"\d|[{_CJK}]|[^\W\d{_CJK}]+|[^\w\s]")
-    r"\d|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W\d\u3040-\u9fff\uac00-\ud7af]+|[^\w\s]"
-)
 
 
 @dataclass(frozen=True)
