@@ -72,8 +72,8 @@ _LEXEME = re.compile(
     rf"|[^\W\d_{_APART}]+|\d+|[{_SCRIPTS[0]}]+|[{_SCRIPTS[1]}]+|\S"
 )
 _DROPPED = re.compile(rf"{_ENVIRONMENT}|\\(?:left|right)\s*\.|\\[hv]space")
-_BARE_FRACTION = re.compile(r"\\([dtc]?frac|[dt]?binom)\s*(\d)\s*(\d)")
-_BARE_ROOT = re.compile(r"\\sqrt\s*(\d)")
+_BARE_FRACTION = re.compile(r"\\([dtc]?frac|[dt]?binom)(?![A-Za-z])\s*([\dA-Za-z])\s*([\dA-Za-z])")
+_BARE_ROOT = re.compile(r"\\sqrt(?![A-Za-z])\s*([\dA-Za-z])")
 
 
 def latex_tokens(text: str) -> list[str]:

@@ -113,7 +113,7 @@ def _tokenise(data, ends, classes, tokens, starts):  # type: ignore[no-untyped-d
         hashed = _SEED
         while place < end:
             code, place = _code_point(data, place)
-            now = classes[code] if code < len(classes) else BETWEEN
+            now = classes[min(code, len(classes) - 1)]
             if kind != BETWEEN and now != before:
                 if kind != COMMAND:
                     tokens[count] = hashed ^ hashed >> _SHIFT

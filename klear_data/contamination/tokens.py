@@ -19,7 +19,7 @@ _LETTER = rf"[^\W\d_{_CJK}]"
 
 # Classes of characters, for the kernels.
 BETWEEN, WORD, SINGLE, DIGIT, ESCAPE, COMMAND = range(6)
-_CODE_POINTS = 0x40000  # above them are no letters
+_CODE_POINTS = 0x40000  # those above are of the last one's class: they are no letters
 
 
 @dataclass(frozen=True)

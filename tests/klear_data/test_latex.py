@@ -15,6 +15,8 @@ from klear_data.latex import canonical_latex, latex_tokens
     [
         (r"$\dfrac{1}{2}$", r"\(\frac12\)"),
         (r"\frac1{23}", r"\tfrac{1}{23}"),
+        (r"\frac cd", r"\frac{c}{d}"),
+        (r"\sqrt xy", r"\sqrt{x} y"),
         (r"\dbinom{31}{28}", r"\binom{31}{28}"),
         (r"\left( x \right)", "(x)"),
         (r"\left\{ x \right.", r"\{ x"),
