@@ -65,7 +65,7 @@ def test_the_item_copied_most_closely_is_the_one_named():
     assert lookup(edited(ITEM, closer), closer.replace("sister", "aunt")).evidence["item"] == "bench.jsonl:2"
 
 
-TEXT = st.lists(st.sampled_from("a b c d 1 2 π \\pi \\frac é 剪".split()), max_size=25).map(" ".join)
+TEXT = st.lists(st.sampled_from([*"abcd12πé剪", "\\pi", "\\frac"]), max_size=25).map(" ".join)
 
 
 @settings(deadline=None)  # the first call loads the kernel

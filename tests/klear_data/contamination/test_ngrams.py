@@ -52,7 +52,7 @@ def test_many_texts_against_many_runs_agree_too():
     index = finder(*items)
     plain = index.find_plain(texts)
     assert index.find_fast(texts) == plain
-    assert 400 < len(plain[0])
+    assert len(plain[0]) > 400
     assert sum(map(len, plain[0].values())) > 15_000
 
 
