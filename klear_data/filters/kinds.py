@@ -16,9 +16,17 @@ _QUESTION = re.compile(
 )
 _MARKERS = (
     re.compile(r"\(\s*([A-E])\s*\)"),  # (A), \textbf{(A)}
-    re.compile(r"(?:(?<=[\s$}&~{])|^)([A-E])\s*[).:、．]\s*(?=\S)", re.MULTILINE),  # A. A) A: A、
+    re.compile(
+        r"(?:^|\s{2,}|\\q?quad\s*|\n\s*)\$?(?:\\(?:text|mathrm)(?:bf|rm)?\{)?([A-E])\s*[).:、．]\s*(?=\S)"
+    ),  # A. A) A、
 )
-_LEAST_OPTIONS = 3
+# What is drawn names its points: dot(A); dot(B); are no options.
+_DRAWING = re.compile(
+    r"\[asy\].*?(?:\[/asy\]|$)|\\begin\{tikzpicture\}.*?(?:\\end\{tikzpicture\}|$)", re.DOTALL | re.IGNORECASE
+)
+_LEAST_OPTIONS = 4
+_LEAST_OF_WHICH = 3  # where the text asks which of them
+_PROOF_WORDS = ("prove", "proof", " that", "justify", "证")
 
 
 def proof_filter(record: Record) -> Rejection | None:
@@ -27,7 +35,8 @@ def proof_filter(record: Record) -> Rejection | None:
         if said(record, column) == "proof":
             return Rejection("proof", {column: "proof"})
     text = question_of(record)
-    asked = _PROOF.search(text)
+    lowered = text.lower()
+    asked = _PROOF.search(text) if any(word in lowered for word in _PROOF_WORDS) else None
     if asked is None or _QUESTION.search(_PROOF.sub(" ", text)) is not None:
         return None
     return Rejection("proof", {"found": around(asked)})
@@ -38,9 +47,13 @@ def multiple_choice_filter(record: Record) -> Rejection | None:
     if said(record, "question_type") in ("mcq", "multiple-choice", "multiple choice"):
         return Rejection("multiple_choice", {"question_type": said(record, "question_type")})
     text = question_of(record)
+    if "A" not in text or "B" not in text:
+        return None
+    text = _DRAWING.sub("", text)
+    least = _LEAST_OF_WHICH if "which of" in text.lower() else _LEAST_OPTIONS
     for marker in _MARKERS:
         options = _run_of_options(marker.findall(text))
-        if len(options) >= _LEAST_OPTIONS:
+        if len(options) >= least:
             return Rejection("multiple_choice", {"options": options})
     return None
 

@@ -29,26 +29,30 @@ _SCRIPTS = {
 }
 _STOP_WORDS = {
     "en": "the of and is in to that for are how what find if with each be a an by from which it he she on many then "
-    "let at has have had this two",
-    "es": "el la los las de que en un una es por con para se del si cuántos cuál y su al entre hallar sea como",
+    "let at has have had this two as per much will they their there be been was were than so all more her his him its "
+    "these those each when where who does do did can such not no but also must may",
+    "es": "el la los las de que en un una es por con para se del si cuántos cuál su al entre hallar sea como",
     "fr": "le la les des et est un une dans que pour du si on qui quel combien soit sur avec au pas par trouver",
     "de": "der die das und ist ein eine von zu mit den dem wie viele für auf es nicht wenn sind welche hat im bestimme",
-    "pt": "o os as de que em um uma é por com para se do da dos das não quantos qual e ao sua seja entre como",
-    "it": "il lo gli di che in un una è per con se del della quanti quale e sono nel al sia trova i le",
+    "pt": "os as de que em um uma por com para se do da dos das não quantos qual ao sua seja entre como",
+    "it": "il lo gli di che in un una per con se del della quanti quale sono nel al sia trova le",
     "nl": "de het een van en is in dat op te zijn met voor hoeveel wat als er niet aan bij welke",
-    "pl": "w i na z że jest do nie się o jak ile oraz dla jeśli który która są znajdź liczba to",
+    "pl": "na że jest do nie się o jak ile oraz dla jeśli który która są znajdź liczba to",
     "tr": "ve bir bu için ile kaç olan ne bulunuz ise de da olarak kadar sayısı her",
     "vi": "và là của có các một cho trong số với được bao nhiêu tìm hình từ đó biết",
     "id": "dan yang di adalah dari untuk dengan berapa pada jika sebuah ini itu dalam nilai jumlah",
 }
-_LANGUAGES = {word: [] for words in _STOP_WORDS.values() for word in words.split()}  # type: dict[str, list[str]]
+# A word of one letter is left out everywhere: it is more often a variable.
+_LANGUAGES: dict[str, list[str]] = {}
 for _language, _words in _STOP_WORDS.items():
     for _word in _words.split():
-        _LANGUAGES[_word].append(_language)
+        _LANGUAGES.setdefault(_word, []).append(_language)
 NAMES = (*_SCRIPTS, *_STOP_WORDS)
 
 _NO_PROSE = re.compile(
-    r"```.*?```|\$\$.*?\$\$|\$[^$]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\[asy\].*?\[/asy\]|\\[a-zA-Z]+|https?://\S+", re.DOTALL
+    r"```.*?```|\\begin\{(\w+)\*?\}.*?\\end\{\1\*?\}|\[asy\].*?\[/asy\]|"  # code, tables, drawings
+    r"\$\$.*?\$\$|\$[^$]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\[a-zA-Z]+|https?://\S+",
+    re.DOTALL,
 )
 _WORD = re.compile(r"[^\W\d_]+")
 _LEAST_STOP_WORDS = 2

@@ -11,7 +11,7 @@ from klear_data.records import Record
 from klear_data.reward.mathcheck.extract import boxed_answer
 
 _LONGEST_GOLD = 120
-_SPACES = re.compile(r"[\s$]+|\\[,;! ]|\\left|\\right|(?<=\\)[dt](?=frac)")
+_SPACES = re.compile(r"\$|\\[,;! ]|\\left|\\right|(?<=\\)[dt](?=frac)|(?<!\w)\s+|\s+(?!\w)")
 # Where an answer is announced. "If the answer is 5, enter 005" announces none.
 _ANNOUNCED = re.compile(
     r"(?<!if )(?:\b(?:the |correct |final |its )(?:correct |final )?(?:answer|solution|result) (?:is|=|equals|:)"
@@ -21,7 +21,8 @@ _ANNOUNCED = re.compile(
 _CLAIM = re.compile(
     r"\b(?:show|prove|verify|demonstrate|check) that\b(?P<claim>[^.?!]*(?:\.\d[^.?!]*)*)", re.IGNORECASE
 )
-_WORDS = ("boxed", "answer", "solution", "result", "ans", " that", "答案")
+_ANNOUNCING = ("answer", "solution", "result", "ans:", "ans=", "ans ", "答案")
+_CLAIMING = ("show that", "prove that", "verify that", "demonstrate that", "check that")
 
 
 def answer_filter_of_prompt(record: Record) -> Rejection | None:
@@ -32,18 +33,20 @@ def answer_filter_of_prompt(record: Record) -> Rejection | None:
     """
     text = question_of(record)
     lowered = text.lower()
-    if not any(word in lowered for word in _WORDS) or not has_gold(record):
+    announces = any(word in lowered for word in _ANNOUNCING)
+    claims = any(word in lowered for word in _CLAIMING)
+    if not (announces or claims or "\\boxed" in lowered) or not has_gold(record):
         return None
     gold = _bare(record["reward_model"]["ground_truth"])
     if not gold or len(gold) > _LONGEST_GOLD:
         return None
-    boxed = boxed_answer(text) if "boxed" in lowered else None
+    boxed = boxed_answer(text) if "\\boxed" in lowered else None
     if boxed is not None and _bare(boxed) == gold:
         return Rejection("answer_in_prompt", {"found": f"\\boxed{{{boxed}}}"})
-    for announced in _ANNOUNCED.finditer(text):
+    for announced in _ANNOUNCED.finditer(text) if announces else ():
         if re.match(_as_whole(gold), _bare(announced["rest"])):
             return Rejection("answer_in_prompt", {"found": around(announced, width=0)[:120]})
-    for claim in _CLAIM.finditer(text):
+    for claim in _CLAIM.finditer(text) if claims else ():
         if re.search(rf"(?:=|equals|is){_as_whole(gold)}[.,]?$", _bare(claim["claim"])):
             return Rejection("answer_in_prompt", {"found": around(claim, width=0)[:120]})
     return None
