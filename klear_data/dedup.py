@@ -1,17 +1,52 @@
 """Exact duplicates: prompts that are equal after normalising (Klear-Reasoner §3.1).
 
-The first one stays and stands for the rest. Its duplicates' responses join it where the golds agree; where
-two golds contradict each other nobody knows which is right, and the whole group goes.
+One row stays and stands for the rest: the first, or that of the best-ranked source. Its duplicates' responses
+join it where the golds agree; where two golds contradict each other nobody knows which is right, and the whole
+group goes, unless the survivor's is to be believed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from klear_data.records import Record
 from klear_data.text import normalise
+
+Prefer = Literal["first", "rank"]
+"""Which of several rows stays: the first of the input, or the one whose source ranks best in the catalogue."""
+OnConflict = Literal["drop", "first"]
+"""What two golds that differ do to their rows: all go, or the survivor's gold counts and the others' rows go."""
+
+
+def key_text(prompt: str, *, latex: bool = False) -> str:
+    r"""The form in which prompts must be equal: normalised; with ``latex`` also in one spelling of LaTeX.
+
+    >>> key_text("Find  X") == key_text("find x")
+    True
+    >>> one, other = r"Simplify $\dfrac{1}{2}$.", r"Simplify \(\frac12\)."
+    >>> key_text(one) == key_text(other), key_text(one, latex=True) == key_text(other, latex=True)
+    (False, True)
+    """
+    if not latex:
+        return normalise(prompt)
+    from klear_data.latex import canonical_latex
+
+    return normalise(canonical_latex(prompt))
+
+
+def survivor_first(rows: Iterable[int], rank_of: Callable[[int], int] | None = None) -> list[int]:
+    """The rows of one prompt in the order in which they are believed; the first survives.
+
+    Args:
+        rows: by their number in the input, rising.
+        rank_of: the rank of a row's source, 1 is best; ``None`` keeps the input's order.
+
+    >>> survivor_first([3, 5, 8], {3: 2, 5: 1, 8: 1}.__getitem__)
+    [5, 8, 3]
+    """
+    return list(rows) if rank_of is None else sorted(rows, key=rank_of)
 
 
 @dataclass(slots=True)
@@ -19,10 +54,10 @@ class Group:
     """The rows of one prompt that has several, by their number in the input.
 
     Attributes:
-        rows: in order; the first is the survivor.
+        rows: as :func:`survivor_first` orders them; the first is the survivor.
         gold_row: the first row that has a gold, ``None`` if none has.
         conflict: two golds that differ and the places of their rows, ``None`` while all agree.
-        merge_rows: rows whose rollouts join the survivor.
+        merge_rows: rows whose rollouts join the survivor; none of those that contradict it.
     """
 
     rows: list[int]

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from klear_data.errors import UsageError
@@ -19,6 +21,7 @@ from klear_data.sources.paths import SUFFIXES
 
 MIRROR_VARIABLE = "KLEAR_SOURCES"
 _DEFAULT_MIRROR = "sources"
+UNRANKED = 1_000_000
 _BEST_TOP = {"math": 1, "code": 2}
 """How many sources an ability does best with: Tables 4 and 5 of the paper (40.83 at Top1, 27.24 at Top2)."""
 
@@ -83,6 +86,16 @@ def expand_names(name: str) -> list[CataloguedSource] | None:
     return None
 
 
+def rank_of_source(name: str) -> int:
+    """The rank of a record's ``data_source``, 1 is best; sources that are not catalogued share the last place."""
+    return _ranks().get(name.casefold(), UNRANKED)
+
+
+@lru_cache(maxsize=1)
+def _ranks() -> dict[str, int]:
+    return {entry.name.casefold(): entry.rank for entry in load_catalog()}
+
+
 def is_path(name: str) -> bool:
     """True for what can only be meant as a file, a folder, a pattern or stdin."""
     looks_so = name == STDIO or glob.has_magic(name) or "/" in name or name.casefold().endswith(SUFFIXES)
@@ -101,17 +114,21 @@ def where_from(source: CataloguedSource) -> str:
     return described(source, _mirror(source))
 
 
-def source_rows(source: CataloguedSource) -> Iterator[tuple[str, Record]]:
+def source_rows(source: CataloguedSource, *, at_most: int | None = None) -> Iterator[tuple[str, Record]]:
     """``(where, row)`` of a catalogued source, its columns under klear's names.
 
     Rows come from the mirror folder ``$KLEAR_SOURCES/NAME`` (default ``sources/NAME``) if it exists, else from
     the Hub, else from the Hub's caches.
 
+    Args:
+        source: which.
+        at_most: this many rows, the first of them; nothing beyond is read.
+
     Raises:
         CapabilityError: none is at hand; the message says which files to put where.
         UsageError: a column of the catalogue is missing, or a row can't be joined to its problem.
     """
-    for where, row, part, commit in _joined_rows(source):
+    for where, row, part, commit in islice(_joined_rows(source), at_most):
         provenance = {"split": part.split, "revision": commit, "license": source.license}
         yield where, _as_raw(source, source.renamed(row), provenance)
 

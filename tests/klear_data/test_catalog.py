@@ -115,3 +115,12 @@ def test_the_command_prints_every_source():
     out = subprocess.run(run, capture_output=True, text=True, check=True).stdout
     for source in load_catalog():
         assert source.hub_id in out
+
+
+def test_at_most_so_many_rows_of_a_source_are_read_and_nothing_beyond(tmp_path, monkeypatch):
+    rows = [{"problem": f"p{number}", "answer": "1"} for number in range(3)]
+    mirror(tmp_path, monkeypatch, "AceReason-Math", rows)
+    path = tmp_path / "AceReason-Math" / "data" / "train-00000.jsonl"
+    path.write_text(path.read_text() + "not json\n")
+    found = source_rows(expand_names("AceReason-Math")[0], at_most=3)
+    assert [row["problem"] for _, row in found] == ["p0", "p1", "p2"]

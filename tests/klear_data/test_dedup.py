@@ -1,8 +1,12 @@
 """Exact duplicates: who survives, what joins the survivor, and when nobody can be believed."""
 
+import doctest
+
 import pytest
 
-from klear_data.dedup import Group, join, merged, same_gold
+from klear_data import dedup
+from klear_data.dedup import Group, join, key_text, merged, same_gold, survivor_first
+from klear_data.sources.catalog import UNRANKED, rank_of_source
 
 
 def record(gold="2", *completions, model="teacher", ability="math"):
@@ -83,3 +87,50 @@ def test_a_survivor_without_rollouts_takes_its_duplicates_with_their_author():
     result = merged(record("2"), [record("2", "a", model="student")])
     assert result["sampling"]["model"] == "student"
     assert [rollout["completion"] for rollout in result["rollouts"]] == ["a"]
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(dedup).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("Find $\\dfrac{1}{2}$.", "Find \\(\\frac12\\)."),
+        ("If $x\\leq 3$", "if  $x \\le 3$"),
+        ("$\\left(1\\right)$", "$(1)$"),
+    ],
+)
+def test_prompts_in_another_spelling_of_latex_are_equal_on_request_only(left, right):
+    assert key_text(left) != key_text(right)
+    assert key_text(left, latex=True) == key_text(right, latex=True)
+
+
+@pytest.mark.parametrize(("left", "right"), [("$x^2$", "$x^3$"), ("$(a+b)c$", "$a+(bc)$"), ("$x_1$", "$x_2$")])
+def test_formulas_that_differ_are_other_problems_in_either_form(left, right):
+    assert key_text(left) != key_text(right)
+    assert key_text(left, latex=True) != key_text(right, latex=True)
+
+
+def test_the_best_ranked_source_wins_and_among_equals_the_first():
+    sources = ["mine", "DeepScaleR", "NuminaMath-1.5", "numinamath-1.5"]
+    assert survivor_first(range(4), lambda row: rank_of_source(sources[row])) == [2, 3, 1, 0]
+    assert survivor_first(range(4)) == [0, 1, 2, 3]
+    assert rank_of_source("mine") == UNRANKED
+
+
+def test_a_survivor_chosen_by_rank_brings_its_own_gold_and_takes_the_others_rollouts():
+    rows = {0: record("", "a"), 1: record("2", "b"), 2: record("2", "c")}
+    order = survivor_first(rows, {0: 3, 1: 2, 2: 1}.__getitem__)
+    group = Group([order[0]], order[0])
+    for number in order[1:]:
+        join(group, number, rows[number], where="f", reference=rows[group.reference_row], reference_where="f")
+    whole = merged(rows[order[0]], (rows[number] for number in order[1:]))
+    assert whole["reward_model"]["ground_truth"] == "2"
+    assert [rollout["completion"] for rollout in whole["rollouts"]] == ["c", "b", "a"]
+
+
+def test_a_row_that_contradicts_the_survivor_brings_it_nothing():
+    group = joined(record("2"), record("3", "r"), record("2", "s"))
+    assert group.conflict is not None
+    assert group.merge_rows == {2}
