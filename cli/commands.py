@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import (
+    audit_decontamination,
     curate,
     demo,
     doctor,
@@ -14,6 +15,7 @@ from cli import (
     reward_math,
     sample,
     schema,
+    select,
     show,
     sources,
     train,
@@ -23,12 +25,16 @@ from cli import (
 def register(app: typer.Typer) -> None:
     """Add every command to the app, in the order of the chain."""
     app.command("curate", epilog=curate.EXAMPLES)(curate.curate)
+    app.command("select", epilog=select.EXAMPLES)(select.select)
     app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
     app.command("reward-math", epilog=reward_math.EXAMPLES)(reward_math.reward_math)
     app.command("reward-code", epilog=reward_code.EXAMPLES)(reward_code.reward_code)
     app.command("label", epilog=label.EXAMPLES)(label.label)
     app.add_typer(format_.app, name="format")
     app.add_typer(train.app, name="train")
+    app.command("audit-decontamination", epilog=audit_decontamination.EXAMPLES)(
+        audit_decontamination.audit_decontamination
+    )
     app.command("show", epilog=show.EXAMPLES)(show.show)
     app.command("sources", epilog=sources.EXAMPLES)(sources.sources)
     app.command("schema", epilog=schema.EXAMPLES)(schema.schema)

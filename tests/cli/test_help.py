@@ -10,6 +10,7 @@ from cli.main import app
 
 COMMANDS = {
     "curate": ["--sources", "--dedup", "--decontaminate", "--ngram", "--min-tests"],
+    "select": ["--k", "--method", "--stratify", "--quota", "--embeddings", "--warm-start", "--seed"],
     "sample": ["--model", "--n", "--backend", "--temperature", "--top-p", "--max-tokens", "--seed",
                "--append", "--resume"],
     "reward-math": ["--scheme", "--think", "--timeout", "--jobs"],
@@ -26,7 +27,7 @@ COMMANDS = {
     "doctor": [],
     "demo": [],
 }  # fmt: skip
-STAGES = ["curate", "sample", "reward-math", "reward-code", "label", "format sft", "format rl"]
+STAGES = ["curate", "select", "sample", "reward-math", "reward-code", "label", "format sft", "format rl"]
 SHARED = ["--output", "--report", "--rejects", "--quarantine", "--limit", "--quiet"]
 
 
