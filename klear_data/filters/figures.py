@@ -13,7 +13,7 @@ _IMAGE = re.compile(
     re.IGNORECASE,
 )
 _THING = (
-    r"(?:figures?|fig\.|diagrams?|pictures?|illustrations?|sketch|images?|photographs?|(?<!scale )drawing|"
+    r"(?:figures?|fig\.|diagrams?|pictures?|illustrations?|sketch|images?|photographs?|drawing|"
     r"graphs?(?! paper)|charts?)"
 )
 _PLACE = r"(?:below|above|shown|(?:at|to|on) (?:the )?(?:right|left)|provided|attached)"

@@ -236,6 +236,7 @@ def test_a_range_that_is_none_is_refused(text):
         ("Quantos números primos há entre 1 e 100 que não são pares?", "pt"),
         ("一件上衣的售价是480元，降价了多少元？", "zh"),
         ("一段の布から6メートルを切り取る。残りはいくらか。", "ja"),
+        ("正三角形の面積を求める", "ja"),
         ("100보다 작은 소수는 몇 개입니까?", "ko"),
         ("Сколько простых чисел меньше 100?", "ru"),
         ("Let $x$ be ångström; find the number of α-rays that are in it.", "en"),

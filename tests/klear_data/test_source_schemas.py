@@ -200,3 +200,13 @@ def test_a_row_of_verl_keeps_its_own_provenance_beside_the_catalogues(mirror):
     extra = records("Skywork-OR1-Math")[0]["extra_info"]
     assert extra["original_data_source"] == sample.row["data_source"]
     assert (extra["index"], extra["split"]) == (7, "math")
+
+
+def test_what_a_row_says_of_its_licence_and_split_counts_more_than_the_catalogue(mirror):
+    put(mirror / "OpenCodeReasoning", "split_0/train-0", [{**OCR_ROW, "split": "valid"}])
+    extra = records("OpenCodeReasoning")[0]["extra_info"]
+    assert (extra["license"], extra["split"]) == ("mit", "valid")
+    sample = next(sample for sample in SAMPLES if sample.source == "KlearReasoner-MathSub")
+    put(mirror / "KlearReasoner-MathSub", "train", [{**sample.row, "extra_info": {"split": "mine", "index": 3}}])
+    extra = records("KlearReasoner-MathSub")[0]["extra_info"]
+    assert (extra["split"], extra["license"], "column_split" in extra) == ("mine", "Apache-2.0", False)
