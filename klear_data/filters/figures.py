@@ -35,8 +35,9 @@ _TYPESET = re.compile(
 )
 _LINK = re.compile(r"https?://|www\.", re.IGNORECASE)
 # Every match of the patterns above holds one of these, and most prompts hold none: they are done here.
-_WORDS = ("figure", "fig.", "diagram", "pictur", "drawing", "illustration", "sketch", "image", "photograph", "graph",
-          "chart", "table", "![", "://", "<img", "[img]", "\\includegraphics", "图", "表")  # fmt: skip
+_WORDS = ("figure", "fig.", "diagram", "pict", "drawing", "illustration", "sketch", "image", "img", "graph", "chart",
+          "table", "![", "://")  # fmt: skip
+_WORDS_OF_CJK = ("图", "表")
 
 
 def figure_filter(record: Record) -> Rejection | None:
@@ -47,7 +48,8 @@ def figure_filter(record: Record) -> Rejection | None:
     """
     text = question_of(record)
     lowered = text.lower()
-    if not any(word in lowered for word in _WORDS):
+    words = _WORDS if text.isascii() else (*_WORDS, *_WORDS_OF_CJK)
+    if not any(word in lowered for word in words):
         return None
     image = _IMAGE.search(text)
     if image is not None:
