@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cli.io import StageRun
 from cli.options import StageFiles, examples, split_commas, stage_options, stdin_once
 from klear_data.errors import UsageError
-from klear_data.records import Ability, Record
+from klear_data.jsonl import Batch
+from klear_data.records import Ability
 from klear_data.stage import Outcome
+
+if TYPE_CHECKING:
+    from klear_data.curation.prepare import MakeDetector
 
 EXAMPLES = examples(
     "klear curate --sources gsm8k.jsonl,math.json --decontaminate math500.jsonl --rejects out.jsonl > curated.jsonl",
@@ -46,47 +52,66 @@ def curate(
     check_gold: Annotated[
         bool, typer.Option("--check-gold/--no-check-gold", help="Drop answers that do not verify against themselves.")
     ] = True,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Keep the I-th of N parts; `klear merge` joins them.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 is one a core where golds are checked.")] = 0,
 ) -> None:
     """Turn raw problem files of any known schema into records, and drop what should not be trained on.
 
     Worked solutions and responses in the source are kept as rollouts.
     """
-    from klear_data.curate import CurateOptions, Curation
-    from klear_data.decontaminate import Benchmarks, read_benchmark
-    from klear_data.sources.paths import expand_sources
+    from klear_data.curation import CurateOptions, Curation, Shard
 
     stdin_once(*set(split_commas(sources)), *set(split_commas(decontaminate or [])))
-    benchmarks = None
-    if decontaminate:
-        paths = expand_sources(split_commas(decontaminate))
-        benchmarks = Benchmarks((item for path in paths for item in read_benchmark(path)), n=ngram)
+    make_detector = _detector_of(split_commas(decontaminate or []), ngram=ngram)
     run = StageRun("curate", files)
     curation = Curation(
         CurateOptions(
             dedup=dedup,
-            benchmarks=benchmarks,
             min_tests=min_tests,
             check_gold=check_gold,
             require_gold=require_gold,
             ability=ability,
+            shard=None if shard is None else Shard.parse(shard),
         ),
+        make_detector=make_detector,
+        jobs=jobs or _sensible_jobs(check_gold=check_gold),
         on_bad=run.bad_line,
     )
-    rows = _rows(run, split_commas(sources))
+    batches = run.counted(_batches(run, split_commas(sources)))
 
     def outcomes() -> Iterator[Outcome]:
-        yield from curation.run(rows)
+        yield from curation.run(batches)
+        run.ledger.read -= curation.foreign
         run.ledger.notes.update(curation.notes())
 
     run.run(outcomes)
 
 
-def _rows(run: StageRun, specs: list[str]) -> Iterator[tuple[str, Record]]:
-    """The rows of files and of catalogued sources, in the order named, counted by the run.
+def _detector_of(specs: list[str], *, ngram: int) -> MakeDetector | None:
+    """How to build the detector for some benchmark files, None for none."""
+    from klear_data.contamination import Detector, DetectorOptions, read_benchmark
+    from klear_data.sources.paths import expand_sources
+
+    if not specs:
+        return None
+    items = [item for path in expand_sources(specs) for item in read_benchmark(path)]
+    return partial(Detector, items, DetectorOptions(n=ngram))
+
+
+def _sensible_jobs(*, check_gold: bool) -> int:
+    """Workers pay where golds are verified; reading and comparing alone is done before they have started."""
+    return (os.cpu_count() or 1) if check_gold else 1
+
+
+def _batches(run: StageRun, specs: list[str]) -> Iterator[Batch]:
+    """The rows of files and of catalogued sources, in the order named.
 
     Raises:
         UsageError: a name that is neither; told before anything is read.
     """
+    from klear_data.curation.rows import row_batches
     from klear_data.sources.catalog import CataloguedSource, expand_names, source_rows
     from klear_data.sources.paths import expand_sources
 
@@ -102,11 +127,8 @@ def _rows(run: StageRun, specs: list[str]) -> Iterator[tuple[str, Record]]:
             sys.stderr.write(f"klear curate: --sources {spec} is {names}\n")
             parts += catalogued
 
-    def rows() -> Iterator[tuple[str, Record]]:
+    def batches() -> Iterator[Batch]:
         for part in dict.fromkeys(parts):
-            if isinstance(part, str):
-                yield from run.rows([part])
-            else:
-                yield from run.counted(source_rows(part))
+            yield from run.file_batches(part) if isinstance(part, str) else row_batches(source_rows(part))
 
-    return rows()
+    return batches()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -17,10 +18,10 @@ from typing import Any
 from cli.options import StageFiles
 from cli.progress import Progress
 from klear_data.errors import KlearError, RecordError, UsageError
-from klear_data.jsonl import STDIO, BadLine, Source, to_line
+from klear_data.jsonl import STDIO, BadLine, Batch, Source, to_line
 from klear_data.records import Check, Record, problem_of
 from klear_data.sink import JsonSink, ResumableSink, Sink, open_sink
-from klear_data.stage import Drop, Fan, Ledger, Outcome
+from klear_data.stage import Drop, Fan, Ledger, Lines, Outcome
 
 
 class Interrupted(KlearError):
@@ -48,6 +49,7 @@ class StageRun:
         self._progress = Progress(quiet=files.quiet)
         self._interrupted = False
         self._source: Source | None = None
+        self._arrived: deque[tuple[Record, bytes]] = deque()
         self._rejects: Sink | None = None
         self._quarantine: Sink | None = None
 
@@ -57,13 +59,14 @@ class StageRun:
         Raises:
             RecordError: a malformed line, and no ``--quarantine``.
         """
-        for where, record in self.rows([self.files.input]):
+        for where, record, line in self._with_lines(self.files.input):
             problem = check(record)
             if problem is not None:
                 self.bad_line(BadLine(where, problem, to_line(record).rstrip(b"\n")))
             elif self.ledger.out < self._to_skip:
                 self._skip(where, record)
             else:
+                self._arrived.append((record, line))
                 yield record
 
     def _skip(self, where: str, record: Record) -> None:
@@ -75,28 +78,43 @@ class StageRun:
                 f"input; pass that, or remove {self.files.output}.partial to begin anew"
             )
 
-    def rows(self, paths: Iterable[str]) -> Iterator[tuple[str, Record]]:
-        """``(where, object)`` of every line of some files, counted, up to ``--limit``."""
-        for path in paths:
-            self._source = Source(path)
-            try:
-                yield from self.counted(self._source)
-            finally:
-                self._source.close()
+    def _with_lines(self, path: str) -> Iterator[tuple[str, Record, bytes]]:
+        self._source = Source(path)
+        try:
+            following = self._source.with_lines()
+            # Asked before the next line is: a pipe may be long in giving it.
+            while self.ledger.read != self.files.limit:
+                item = next(following, None)
+                if item is None or self._interrupted:
+                    return
+                self.ledger.read += 1
+                if isinstance(item, BadLine):
+                    self.bad_line(item)
+                else:
+                    yield item
+        finally:
+            self._source.close()
 
-    def counted(self, items: Iterable[tuple[str, Record] | BadLine]) -> Iterator[tuple[str, Record]]:
-        """Count what comes in, set bad lines aside, and stop at ``--limit`` or after Ctrl-C."""
-        following = iter(items)
-        # Asked before the next line is: a pipe may be long in giving it.
+    def file_batches(self, path: str) -> Iterator[Batch]:
+        """The lines of a file, a batch at a time."""
+        self._source = Source(path)
+        try:
+            yield from self._source.batches()
+        finally:
+            self._source.close()
+
+    def counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Count what comes in, and stop at ``--limit`` or after Ctrl-C."""
+        following = iter(batches)
         while self.ledger.read != self.files.limit:
-            item = next(following, None)
-            if item is None or self._interrupted:
+            batch = next(following, None)
+            if batch is None or self._interrupted:
                 return
-            self.ledger.read += 1
-            if isinstance(item, BadLine):
-                self.bad_line(item)
-            else:
-                yield item
+            if self.files.limit is not None:
+                batch = batch.part(0, self.files.limit - self.ledger.read)
+            self.ledger.read += len(batch)
+            self._show_progress()
+            yield batch
 
     def bad_line(self, bad: BadLine) -> None:
         """Set a line aside, or stop.
@@ -127,7 +145,7 @@ class StageRun:
             output = stack.enter_context(self._open_output())
             for outcome in outcomes():
                 self._put(outcome, output)
-                self._progress.update(self.ledger, self._source.fraction_read() if self._source else None)
+                self._show_progress()
             self._progress.close()
             self.ledger.check()
             if self.ledger.out < self._to_skip and not self._interrupted:
@@ -145,6 +163,9 @@ class StageRun:
             sys.stderr.flush()
         if self._interrupted:
             raise Interrupted("interrupted: the records read so far are written; run again for the rest")
+
+    def _show_progress(self) -> None:
+        self._progress.update(self.ledger, self._source.fraction_read() if self._source else None)
 
     def _open_output(self) -> Sink:
         if self._resume is None:
@@ -170,17 +191,27 @@ class StageRun:
         return None if path is None else stack.enter_context(open_sink(path))
 
     def _put(self, outcome: Outcome, output: Sink) -> None:
+        before, line = self._arrived.popleft() if self._arrived else (None, b"")
         if isinstance(outcome, Drop):
             self.ledger.rejected[outcome.reason] += 1
             if self._rejects is not None:
-                why = {"stage": self.ledger.stage, "reason": outcome.reason, **outcome.evidence}
-                self._rejects.write({**outcome.record, "rejected": why})
+                self._rejects.write(outcome.as_record(self.ledger.stage))
             return
-        lines = outcome.lines if isinstance(outcome, Fan) else [outcome]
-        for line in lines:
-            output.write(line)
+        if isinstance(outcome, Lines):
+            output.write_lines(outcome.data)
+            self.ledger.out += outcome.count
+            self.ledger.lines += outcome.count
+            return
+        if line and _unchanged(before, outcome):
+            output.write_lines(line + b"\n")
+            written = 1
+        else:
+            records = outcome.lines if isinstance(outcome, Fan) else [outcome]
+            for record in records:
+                output.write(record)
+            written = len(records)
         self.ledger.out += 1
-        self.ledger.lines += len(lines)
+        self.ledger.lines += written
 
     @contextmanager
     def _sigint(self) -> Iterator[None]:
@@ -201,6 +232,17 @@ class StageRun:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def _unchanged(before: Record | None, after: Outcome) -> bool:
+    """True if a stage hands on what came in: then its line goes on too, with its spacing and its order of keys."""
+    if after is before:
+        return True
+    return isinstance(after, dict) and before is not None and after.keys() == before.keys() and _same(before, after)
+
+
+def _same(before: Record, after: Record) -> bool:
+    return to_line(before) == to_line(after)  # as text: 1 == 1.0 == True in Python
 
 
 def run_stage(

@@ -6,8 +6,10 @@ escapes a command is a bug and leaves with exit code 1 and its traceback.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 
 
@@ -53,3 +55,14 @@ def require(module: str, *, extra: str, needed_by: str) -> ModuleType:
             f"-e '.[{extra}]')"
         )
     return importlib.import_module(module)
+
+
+def unwritable(path: Path, error: OSError) -> UsageError:
+    """The error for a file that can't be written, with what to do about it."""
+    if error.errno == errno.ENOSPC:
+        advice = "free some space or write elsewhere"
+    elif isinstance(error, FileNotFoundError):
+        advice = f"create the folder {path.parent} first"
+    else:
+        advice = "check the folder's permissions or write elsewhere"
+    return UsageError(f"{path}: can't be written ({error.strerror}); expected a writable place; {advice}")

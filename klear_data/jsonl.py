@@ -8,34 +8,40 @@ not one JSON object (invalid UTF-8, a raw NUL, a cut line) is a :class:`BadLine`
 from __future__ import annotations
 
 import base64
-import datetime
 import gzip
 import io
-import json
-import math
-import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import cast
 
-import orjson
 import zstandard
 
 from klear_data.errors import RecordError, UsageError
+from klear_data.jsonobject import (
+    MAX_LEVELS,
+    TOO_DEEP,
+    as_json,
+    glance,
+    nested_deeper,
+    parse_exactly,
+    parse_object,
+    to_line,
+)
 from klear_data.records import Record
 
+__all__ = [
+    "BATCH_ROWS", "MAX_LEVELS", "STDIO", "BadLine", "Batch", "Source",
+    "as_json", "glance", "nested_deeper", "parse_object", "to_line",
+]  # fmt: skip
+
 STDIO = "-"
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+BATCH_ROWS = 1024
 _CHUNK_BYTES = 1 << 20
-# orjson reads an integer beyond 64 bits as a float; such lines go to the slower exact parser.
-_LONG_DIGITS = re.compile(rb"\d{19}")
-MAX_LEVELS = 200
-"""Objects and lists inside each other; what is nested deeper could be read and not written again."""
-_TOO_DEEP = f"nested too deeply; expected at most {MAX_LEVELS} levels"
 
 
 @dataclass(frozen=True)
@@ -61,104 +67,31 @@ class BadLine:
         return {"where": self.where, "problem": self.problem, **kept}
 
 
-def parse_object(line: bytes) -> Record:
-    """Parse one JSON object exactly.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some lines of one file in a row, as they stood, blank ones left out.
 
-    Integers keep all their digits and lone surrogate escapes (``\\ud800``) survive; NaN and Infinity are no
-    JSON and are refused, and so is a number too large for a double.
-
-    Raises:
-        ValueError: with what is wrong and what was expected.
+    Attributes:
+        name: of the file, as it is named in messages.
+        numbers: of the lines, or of the rows of a table, counted from 1; they rise.
+        lines: without their newline. The first of a file may begin with a byte order mark.
     """
-    try:
-        value = orjson.loads(line) if not _LONG_DIGITS.search(line) else _parse_slowly(line)
-    except orjson.JSONDecodeError:
-        value = _parse_slowly(line)
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON {_json_type(value)}; expected one JSON object a line")
-    if line.count(b"[") + line.count(b"{") > MAX_LEVELS and nested_deeper(value, than=MAX_LEVELS):
-        raise ValueError(_TOO_DEEP)
-    return value
 
+    name: str
+    numbers: Sequence[int]
+    lines: list[bytes]
 
-def nested_deeper(value: object, *, than: int) -> bool:
-    """True if objects and lists stand inside each other at more than this many levels.
+    def __len__(self) -> int:
+        return len(self.lines)
 
-    >>> nested_deeper({"a": [1]}, than=2), nested_deeper({"a": [1]}, than=1)
-    (False, True)
-    """
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return than == 0 or any(nested_deeper(part, than=than - 1) for part in inner)
+    def part(self, start: int, end: int | None = None) -> Batch:
+        return Batch(self.name, self.numbers[start:end], self.lines[start:end])
 
-
-def _parse_slowly(line: bytes) -> Any:
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"not valid UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); expected UTF-8 text"
-        ) from None
-    try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer)
-    except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
-    except json.JSONDecodeError as error:
-        what = error.msg.removesuffix(" at")
-        if error.pos >= len(text.rstrip()) or what.startswith("Unterminated string"):
-            raise ValueError("ends in the middle of a JSON object; expected a whole one") from None
-        raise ValueError(f"not JSON ({what} at column {error.pos + 1}); expected one JSON object") from None
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError(f"the number {digits[:40]} is too large; expected one that a double can hold")
-    return number
-
-
-def _integer(digits: str) -> int:
-    try:
-        return int(digits)
-    except ValueError:  # Python converts no more, since that takes quadratic time
-        raise ValueError(f"an integer of {len(digits):,} digits; expected at most 4,300") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON; expected a finite number or null")
-
-
-def _json_type(value: object) -> str:
-    names: dict[type, str] = {list: "array", str: "string", bool: "boolean", type(None): "null"}
-    return names.get(type(value), "number")
-
-
-def as_json(value: Any) -> Any:
-    """A cell as JSON can hold it: Parquet also has bytes, dates and decimals, and NaN for what is missing.
-
-    >>> as_json({"when": datetime.date(2025, 8, 12), "image": b"\\xff", "year": float("nan")})
-    {'when': '2025-08-12', 'image': '/w==', 'year': None}
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, dict):
-        return {str(key): as_json(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(inner) for inner in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)
-
-
-def to_line(record: Any) -> bytes:
-    """The record as one line of UTF-8 JSON with its ``\\n``; what UTF-8 can't hold is escaped."""
-    try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # lone surrogates, integers beyond 64 bits
-        return json.dumps(record, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+    def texts(self) -> list[bytes]:
+        """The lines without a byte order mark."""
+        if self.lines and self.numbers[0] == 1 and self.lines[0].startswith(BOM):
+            return [self.lines[0].removeprefix(BOM), *self.lines[1:]]
+        return self.lines
 
 
 class Source:
@@ -173,6 +106,7 @@ class Source:
         self.name = "<stdin>" if path == STDIO else path
         self._bytes_total = 0
         self._raw = self._open()
+        self._is_parquet = path.lower().endswith(".parquet")
 
     def _open(self) -> io.BufferedReader:
         if self.path == STDIO:
@@ -202,61 +136,83 @@ class Source:
 
     def __iter__(self) -> Iterator[tuple[str, Record] | BadLine]:
         """Yield ``(where, record)`` or a BadLine, in the order of the file."""
-        name = self.path.lower()
-        if name.endswith(".parquet"):
-            return self._parquet_rows()
-        if name.endswith(".json"):
-            return self._json_array_or_lines()
-        if name.endswith(".gz"):
-            return self._lines(_chunks(gzip.open(self._raw)))
-        if name.endswith(".zst"):
-            return self._lines(_zstd_chunks(self._raw))
-        return self._lines(_chunks(self._raw))
+        for item in self.with_lines():
+            yield item if isinstance(item, BadLine) else item[:2]
 
-    def _lines(self, chunks: Iterator[bytes]) -> Iterator[tuple[str, Record] | BadLine]:
-        number = 0
-        try:
-            for number, line in enumerate(_split_lines(chunks), start=1):
-                stripped = line.removeprefix(_BOM) if number == 1 else line
-                if not stripped.strip():
-                    continue
+    def with_lines(self) -> Iterator[tuple[str, Record, bytes] | BadLine]:
+        """Like iteration, each record with the line that it came as; empty for a row of a table."""
+        if self._is_parquet:
+            for number, row in self._parquet_rows():
+                yield f"{self.name}:{number}", row, b""
+            return
+        for batch in self.batches():
+            for number, line, text in zip(batch.numbers, batch.lines, batch.texts(), strict=True):
                 where = f"{self.name}:{number}"
                 try:
-                    yield where, parse_object(stripped)
+                    yield where, parse_object(text), text
                 except ValueError as error:
                     yield BadLine(where, str(error), line)
+
+    def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[Batch]:
+        """The lines of the file, as many at a time as a pipe holds now, and never more than ``rows``."""
+        name = self.path.lower()
+        if self._is_parquet:
+            return self._row_batches((to_line(row)[:-1] for _, row in self._parquet_rows()), rows)
+        if name.endswith(".json"):
+            return self._json_array_or_lines(rows)
+        if name.endswith(".gz"):
+            return self._line_batches(_chunks(gzip.open(self._raw)), rows)
+        if name.endswith(".zst"):
+            return self._line_batches(_zstd_chunks(self._raw), rows)
+        return self._line_batches(_chunks(self._raw), rows)
+
+    def _line_batches(self, chunks: Iterator[bytes], rows: int) -> Iterator[Batch]:
+        seen = 0
+        try:
+            for lines in _split_lines(chunks):
+                for start in range(0, len(lines), rows):
+                    yield from _without_blanks(self.name, seen + start + 1, lines[start : start + rows])
+                seen += len(lines)
         except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
             raise RecordError(
-                f"{self.name}:{number + 1}: the compressed data is damaged or ends early ({error}); expected a "
+                f"{self.name}:{seen + 1}: the compressed data is damaged or ends early ({error}); expected a "
                 f"whole file; fetch or write it again"
             ) from None
         except OSError as error:
-            raise UsageError(f"{self.name}:{number + 1}: can't be read on ({error.strerror}); check the disk") from None
+            raise UsageError(f"{self.name}:{seen + 1}: can't be read on ({error.strerror}); check the disk") from None
 
-    def _json_array_or_lines(self) -> Iterator[tuple[str, Record] | BadLine]:
+    def _json_array_or_lines(self, rows: int) -> Iterator[Batch]:
         """A ``.json`` file: one array of objects (read whole), or JSON lines under another name."""
         head = self._raw.read(4096)
-        if not head.removeprefix(_BOM).lstrip().startswith(b"["):
-            yield from self._lines(chain([head], _chunks(self._raw)))
+        if not head.removeprefix(BOM).lstrip().startswith(b"["):
+            yield from self._line_batches(chain([head], _chunks(self._raw)), rows)
             return
         try:
-            rows = _parse_slowly((head + self._raw.read()).removeprefix(_BOM))
-            if nested_deeper(rows, than=MAX_LEVELS + 1):
-                raise ValueError(_TOO_DEEP)
+            values = parse_exactly((head + self._raw.read()).removeprefix(BOM))
+            if nested_deeper(values, than=MAX_LEVELS + 1):
+                raise ValueError(TOO_DEEP)
         except ValueError as error:
             raise RecordError(f"{self.name}: {error}; as it begins with '[', one JSON array of objects") from None
-        for number, row in enumerate(rows, start=1):
-            where = f"{self.name}:{number}"
-            if isinstance(row, dict):
-                yield where, row
-            else:
-                yield BadLine(where, f"a JSON {_json_type(row)}; expected a JSON object", to_line(row).rstrip(b"\n"))
+        yield from self._row_batches((to_line(value)[:-1] for value in values), rows)
 
-    def _parquet_rows(self) -> Iterator[tuple[str, Record] | BadLine]:
+    def _row_batches(self, lines: Iterator[bytes], rows: int) -> Iterator[Batch]:
+        first = 1
+        while batch := list(islice(lines, rows)):
+            yield Batch(self.name, range(first, first + len(batch)), batch)
+            first += len(batch)
+
+    def _parquet_rows(self) -> Iterator[tuple[int, Record]]:
         from klear_data.parquet import read_rows
 
-        for number, row in enumerate(read_rows(self._raw, self.name), start=1):
-            yield f"{self.name}:{number}", row
+        return enumerate(read_rows(self._raw, self.name), start=1)
+
+
+def _without_blanks(name: str, first: int, lines: list[bytes]) -> Iterator[Batch]:
+    kept = [position for position, line in enumerate(lines) if line and not line.isspace()]
+    if len(kept) == len(lines):
+        yield Batch(name, range(first, first + len(lines)), lines)
+    elif kept:
+        yield Batch(name, [first + position for position in kept], [lines[position] for position in kept])
 
 
 def _chunks(stream: io.BufferedReader | gzip.GzipFile) -> Iterator[bytes]:
@@ -279,19 +235,17 @@ def _zstd_chunks(stream: io.BufferedReader) -> Iterator[bytes]:
         raise EOFError("the last zstd frame is cut short")
 
 
-def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines without their ``\\n`` or ``\\r\\n``."""
+def _split_lines(chunks: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """The lines that each chunk completes, without their ``\\n`` or ``\\r\\n``."""
     pending: list[bytes] = []
     for chunk in chunks:
         head, newline, rest = chunk.partition(b"\n")
         pending.append(head)
         if not newline:
             continue
-        yield b"".join(pending).removesuffix(b"\r")
         *whole, last = rest.split(b"\n")
-        for line in whole:
-            yield line.removesuffix(b"\r")
+        yield [line.removesuffix(b"\r") for line in (b"".join(pending), *whole)]
         pending = [last]
     tail = b"".join(pending)
     if tail:
-        yield tail.removesuffix(b"\r")
+        yield [tail.removesuffix(b"\r")]

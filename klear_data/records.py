@@ -7,7 +7,9 @@ stage is about to use and at nothing else.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any, Literal
 
 SCHEMA = "klear/1"
@@ -29,6 +31,8 @@ _TYPES: dict[str, tuple[type, str]] = {
     "rollouts": (list, "a list of completions"),
     "difficulty": (dict, "an object"),
 }
+_PLAIN_KEYS = itemgetter("schema", "id", "ability", "prompt", "reward_model", "data_source")
+_LATER_KEYS = frozenset({"curation", "sampling", "rollouts", "difficulty"})
 
 
 def shown(value: object) -> str:
@@ -58,6 +62,34 @@ def problem_of(record: Record) -> str | None:
         if value is not None and not isinstance(value, kind):
             return f"key {key!r} is {shown(value)}; expected {expected}"
     return _rollouts_problem(record.get("rollouts") or [])
+
+
+def plain_prompts(records: Sequence[Any]) -> list[str] | None:
+    """The prompts of records that are as nearly all are; ``None`` if one of them is not.
+
+    Each must be whole (:func:`problem_of`), say its source, ask in one message of a user, and hold nothing that
+    a later stage adds. The checks go column by column, several times as fast as record by record.
+    """
+    try:
+        schemas, ids, abilities, prompts, reward_models, sources = zip(*map(_PLAIN_KEYS, records), strict=True)
+        messages = list(map(itemgetter(0), prompts))
+        roles, contents = zip(*map(itemgetter("role", "content"), messages), strict=True)
+        golds = map(itemgetter("ground_truth"), reward_models)
+        extras = map(dict.get, records, repeat("extra_info"))
+        plain = (
+            {*schemas} == {SCHEMA}
+            and {*abilities} <= {*ABILITIES}
+            and {*roles} == {"user"}
+            and {*map(type, chain(ids, contents, golds, sources))} == {str}
+            and {*map(type, chain(messages, reward_models))} == {dict}
+            and {*map(type, prompts)} == {list}
+            and {*map(len, prompts)} == {1}
+            and {*map(type, extras)} <= {dict, type(None)}
+            and all(map(_LATER_KEYS.isdisjoint, records))
+        )
+    except (KeyError, TypeError, IndexError, ValueError):
+        return None
+    return list(contents) if plain else None
 
 
 def messages_problem(messages: object, key: str) -> str | None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import gzip
 import json
 import os
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
 import zstandard
 
-from klear_data.errors import UsageError
+from klear_data.errors import UsageError, unwritable
 from klear_data.jsonl import STDIO, parse_object, to_line
 from klear_data.records import Record
+from klear_data.stdout import ClosedPipe, StdoutSink, stdout_errors
+
+__all__ = [
+    "ClosedPipe", "FileSink", "JsonSink", "ParquetSink", "ResumableSink", "Sink", "StdoutSink",
+    "open_sink", "stdout_errors", "unwritable",
+]  # fmt: skip
 
 
 class Sink(Protocol):
@@ -27,61 +28,14 @@ class Sink(Protocol):
 
     def write(self, record: Record) -> None: ...
 
+    def write_lines(self, data: bytes) -> None:
+        """Records that are whole lines already: they are written as they stand."""
+
     def __enter__(self) -> Sink: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-class ClosedPipe(Exception):
-    """The reader of stdout has gone (``| head -1``): time to stop, quietly."""
-
-
-class StdoutSink:
-    """Records on stdout, flushed often enough that the next stage of a pipe never waits on a buffer."""
-
-    _flush_every_s = 0.2
-
-    def __init__(self) -> None:
-        if sys.stdout is None:
-            raise UsageError("<stdout>: closed; expected a place for the records; name a file with -o")
-        self._stream = sys.stdout.buffer
-        self._flushed_at_s = 0.0
-
-    def write(self, record: Record) -> None:
-        with stdout_errors():
-            self._stream.write(to_line(record))
-            now_s = time.monotonic()
-            if now_s - self._flushed_at_s > self._flush_every_s:
-                self._stream.flush()
-                self._flushed_at_s = now_s
-
-    def __enter__(self) -> StdoutSink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            with stdout_errors():
-                self._stream.flush()
-
-
-@contextmanager
-def stdout_errors() -> Iterator[None]:
-    """What writing to stdout can fail with, as klear's own errors.
-
-    Raises:
-        ClosedPipe: its reader has gone.
-        UsageError: it can't be written (``> /dev/full``).
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise ClosedPipe from None
-    except OSError as error:
-        raise unwritable(Path("<stdout>"), error) from None
 
 
 class FileSink:
@@ -122,8 +76,17 @@ class FileSink:
         except OSError as error:
             raise unwritable(self.path, error) from None
 
+    def write_lines(self, data: bytes) -> None:
+        try:
+            self._write_lines(data)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
     def _write(self, record: Record) -> None:
         self._stream.write(to_line(record))
+
+    def _write_lines(self, data: bytes) -> None:
+        self._stream.write(data)
 
     def _finish(self) -> None:
         if self._stream is not self._raw:
@@ -168,6 +131,10 @@ class ParquetSink(FileSink):
 
     def _write(self, record: Record) -> None:
         self._writer.write(record)
+
+    def _write_lines(self, data: bytes) -> None:
+        for line in data.split(b"\n")[:-1]:
+            self._writer.write(parse_object(line))
 
     def _finish(self) -> None:
         self._writer.finish()
@@ -233,8 +200,11 @@ class ResumableSink:
         self._stream.truncate()
 
     def write(self, record: Record) -> None:
+        self.write_lines(to_line(record))
+
+    def write_lines(self, data: bytes) -> None:
         try:
-            self._stream.write(to_line(record))
+            self._stream.write(data)
             self._stream.flush()
         except OSError as error:
             raise unwritable(self.path, error) from None
@@ -260,14 +230,3 @@ def open_sink(path: str) -> Sink:
     if path == STDIO:
         return StdoutSink()
     return ParquetSink(path) if path.lower().endswith(".parquet") else FileSink(path)
-
-
-def unwritable(path: Path, error: OSError) -> UsageError:
-    """The error for a file that can't be written, with what to do about it."""
-    if error.errno == errno.ENOSPC:
-        advice = "free some space or write elsewhere"
-    elif isinstance(error, FileNotFoundError):
-        advice = f"create the folder {path.parent} first"
-    else:
-        advice = "check the folder's permissions or write elsewhere"
-    return UsageError(f"{path}: can't be written ({error.strerror}); expected a writable place; {advice}")

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from klear_data.jsonobject import parse_object
 from klear_data.records import Record
 
 
@@ -14,14 +15,19 @@ class Drop:
     """A record that a stage takes out of the stream, with its reason.
 
     Attributes:
-        record: as it came in.
+        record: as it came in; or its line, for who has nothing else at hand.
         reason: a short name in snake_case, one a rule (``duplicate``, ``contaminated``).
         evidence: what the rule saw, enough to check it by hand; keys join ``rejected`` in the rejects file.
     """
 
-    record: Record
+    record: Record | bytes
     reason: str
     evidence: dict[str, Any] = field(default_factory=dict)
+
+    def as_record(self, stage: str) -> Record:
+        """What the rejects file holds: the record, and under ``rejected`` the stage, the reason, the evidence."""
+        record = parse_object(self.record) if isinstance(self.record, bytes) else self.record
+        return {**record, "rejected": {"stage": stage, "reason": self.reason, **self.evidence}}
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,15 @@ class Fan:
     lines: list[Record]
 
 
-Outcome = Record | Drop | Fan
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Records that go on as whole lines, written as they stand."""
+
+    data: bytes
+    count: int
+
+
+Outcome = Record | Drop | Fan | Lines
 
 
 class AccountingError(AssertionError):

@@ -3,16 +3,19 @@
 import datetime
 import decimal
 import json
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from klear_data.curate import CurateOptions, Curation
-from klear_data.decontaminate import Benchmarks, Item
+from klear_data.contamination import Detector, Item
+from klear_data.curation import CurateOptions, Curation
+from klear_data.curation.rows import row_batches
 from klear_data.errors import RecordError, UsageError
+from klear_data.jsonl import parse_object
 from klear_data.records import problem_of
-from klear_data.stage import Drop
+from klear_data.stage import Drop, Lines
 
 LEAK = "Tom has nine red apples and gives two of them to his sister"
 
@@ -25,9 +28,13 @@ def numbered(rows):
     return [(f"toy.jsonl:{line}", row) for line, row in enumerate(rows, 1)]
 
 
-def curate(rows, *, on_bad=None, **options):
-    curation = Curation(CurateOptions(**options), on_bad=on_bad)
-    outcomes = list(curation.run(numbered(rows)))
+def curate(rows, *, on_bad=None, items=None, size=3, **options):
+    """The outcomes, one a row, the records parsed."""
+    make_detector = None if items is None else partial(Detector, items)
+    curation = Curation(CurateOptions(**options), make_detector=make_detector, on_bad=on_bad)
+    outcomes = []
+    for outcome in curation.run(row_batches(numbered(rows), size=size)):
+        outcomes += map(parse_object, outcome.data.splitlines()) if isinstance(outcome, Lines) else [outcome]
     return outcomes, curation.notes()
 
 
@@ -43,9 +50,7 @@ def contents(outcomes):
     return [record["prompt"][0]["content"] for record in kept(outcomes)]
 
 
-@pytest.fixture
-def benchmarks():
-    return Benchmarks([Item("bench.jsonl", "bench.jsonl:1", "b1", LEAK)])
+ITEMS = [Item("bench.jsonl", "bench.jsonl:1", "b1", LEAK)]
 
 
 def test_the_first_of_equal_prompts_survives_with_the_count_of_the_others():
@@ -70,7 +75,7 @@ def test_programs_judged_by_other_tests_do_not_join_the_survivor():
     outcomes, _ = curate([first, second])
     (survivor,) = kept(outcomes)
     assert [rollout["completion"] for rollout in survivor["rollouts"]] == ["```python\n1\n```"]
-    assert outcomes[1].evidence["rollouts_merged"] == 0
+    assert next(drop for drop in outcomes if isinstance(drop, Drop)).evidence["rollouts_merged"] == 0
 
 
 def test_duplicates_counted_by_earlier_runs_are_counted_on():
@@ -93,8 +98,8 @@ def test_dedup_none_keeps_every_row():
 
 
 @pytest.mark.parametrize("dedup", ["exact", "none"])
-def test_contaminated_prompts_go_with_the_item_and_the_span(benchmarks, dedup):
-    outcomes, notes = curate([problem("clean"), problem(f"{LEAK}. How many?")], benchmarks=benchmarks, dedup=dedup)
+def test_contaminated_prompts_go_with_the_item_and_the_span(dedup):
+    outcomes, notes = curate([problem("clean"), problem(f"{LEAK}. How many?")], items=ITEMS, dedup=dedup)
     assert contents(outcomes) == ["clean"]
     (drop,) = [outcome for outcome in outcomes if isinstance(outcome, Drop)]
     assert drop.reason == "contaminated"
@@ -104,15 +109,15 @@ def test_contaminated_prompts_go_with_the_item_and_the_span(benchmarks, dedup):
     assert notes["decontamination"]["benchmarks"] == {"bench.jsonl": 1}
 
 
-def test_duplicates_of_a_contaminated_prompt_do_not_slip_through(benchmarks):
-    outcomes, _ = curate([problem(LEAK), problem(LEAK.upper())], benchmarks=benchmarks)
+def test_duplicates_of_a_contaminated_prompt_do_not_slip_through():
+    outcomes, _ = curate([problem(LEAK), problem(LEAK.upper())], items=ITEMS)
     assert dropped(outcomes) == [("contaminated", "toy.jsonl:1"), ("duplicate", "toy.jsonl:2")]
 
 
 def test_kept_prompts_that_share_only_boilerplate_are_counted():
     template = "print the answer on a single line with no spaces at all"
     items = [Item("b", f"b:{number}", None, f"Task {number}: {template}") for number in range(5)]
-    outcomes, notes = curate([problem(f"Bake. {template}")], benchmarks=Benchmarks(items))
+    outcomes, notes = curate([problem(f"Bake. {template}")], items=items)
     assert kept(outcomes)[0]["curation"]["decontamination"]["boilerplate_hits"] == 4
     assert notes["kept_with_boilerplate_only"] == 1
 
@@ -157,10 +162,10 @@ def test_a_row_that_fits_no_schema_stops_the_run_or_is_handed_over():
     assert (bad[0].where, json.loads(bad[0].raw)) == ("toy.jsonl:2", {"colour": "red"})
 
 
-def test_curating_its_own_output_changes_nothing(benchmarks):
+def test_curating_its_own_output_changes_nothing():
     rows = [problem("p", response="a"), problem("P", response="b"), problem("q", {"x": 1})]
-    first, _ = curate(rows, benchmarks=benchmarks, check_gold=False)
-    again, _ = curate(kept(first), benchmarks=benchmarks, check_gold=False)
+    first, _ = curate(rows, items=ITEMS, check_gold=False)
+    again, _ = curate(kept(first), items=ITEMS, check_gold=False)
     assert again == kept(first)
     without, _ = curate(kept(first), check_gold=False)
     assert without == kept(first)
@@ -215,8 +220,8 @@ ROW = st.builds(
 @given(st.lists(ROW | st.just({"colour": "red"}), max_size=12), st.sampled_from(["exact", "none"]))
 def test_every_row_is_out_or_dropped_or_bad_exactly_once_and_in_order(rows, dedup):
     bad = []
-    index = Benchmarks([Item("b", "b:1", None, LEAK)])
-    outcomes, notes = curate(rows, on_bad=bad.append, dedup=dedup, benchmarks=index)
+    items = [Item("b", "b:1", None, LEAK)]
+    outcomes, notes = curate(rows, on_bad=bad.append, dedup=dedup, items=items)
     out = kept(outcomes)
     assert len(out) + len(dropped(outcomes)) + len(bad) == len(rows)
     places = [record["extra_info"]["index"] for record in out]

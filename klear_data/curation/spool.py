@@ -1,0 +1,149 @@
+"""Rows waiting for the end of the input: their lines in a file, a few numbers a row in memory.
+
+A row's entry in the file is its record's line, signed already as what most rows turn out to be (unique and
+clean), so that such rows are copied to the output as they stand. Where something is noted about a row, the note
+follows on a line of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import IO
+
+import orjson
+
+from klear_data.contamination import Finding, Verdict
+from klear_data.curation.prepare import NOTED, SIGNABLE, Note, Prepared
+from klear_data.errors import UsageError
+from klear_data.jsonl import to_line
+
+
+class Spool:
+    """Rows in the order they came, about 60 bytes each in memory.
+
+    Args:
+        ending: what takes the place of the last bracket of a line that can be signed.
+        file: where the lines wait; a temporary file by default.
+
+    Attributes:
+        keys: ``KEY_BYTES`` a row.
+        flags: a byte a row.
+        numbers: of the lines in their files.
+        rollouts: how many each row brings.
+        sources: each row's ``data_source``, as a place in ``source_names``.
+        offsets: where each row begins in the file, and the end of the last.
+    """
+
+    def __init__(self, ending: bytes, file: IO[bytes] | None = None) -> None:
+        self._ending = ending
+        self._file = tempfile.TemporaryFile() if file is None else file  # noqa: SIM115  (closed in __exit__)
+        self._source_ids: dict[str, int] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows; their place in the file is used again."""
+        self._firsts: list[int] = []
+        self._names: list[str] = []
+        self.keys = bytearray()
+        self.flags = bytearray()
+        self.numbers = array("q")
+        self.rollouts = array("I")
+        self.sources = array("I")
+        self.offsets = array("q", [0])
+
+    def __len__(self) -> int:
+        return len(self.flags)
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def source_names(self) -> list[str]:
+        return list(self._source_ids)
+
+    def add(self, ready: Prepared) -> list[int]:
+        """Append a batch's rows; the bytes that each takes in the file.
+
+        Raises:
+            UsageError: the file can't be written.
+        """
+        ending = self._ending + b"\n"
+        entries = [
+            line[:-1] + ending if flags & SIGNABLE else line + b"\n"
+            for line, flags in zip(ready.lines, ready.flags, strict=True)
+        ]
+        for position, note in ready.notes.items():
+            entries[position] += to_line(as_plain(note))
+        lengths = list(map(len, entries))
+        data = memoryview(b"".join(entries))
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._file.fileno(), data[written:], self.offsets[-1] + written)
+        except OSError as error:
+            raise UsageError(
+                f"{tempfile.gettempdir()}: can't be written ({error.strerror}); expected room for a copy of the "
+                f"input while it is curated; set TMPDIR to a folder on a larger disk"
+            ) from None
+        self.add_numbers(ready, lengths)
+        return lengths
+
+    def add_numbers(self, ready: Prepared, lengths: list[int]) -> None:
+        """The part of :meth:`add` that stays in memory."""
+        self._firsts.append(len(self))
+        self._names.append(ready.name)
+        self.offsets.extend(accumulate(lengths, initial=self.offsets.pop()))
+        self.numbers.extend(ready.numbers)
+        self.rollouts.extend(ready.rollouts)
+        ids = self._source_ids
+        self.sources.extend([ids.setdefault(name, len(ids)) for name in ready.sources])
+        self.keys += ready.keys
+        self.flags += ready.flags
+
+    def batches(self) -> Iterator[tuple[str, int, int]]:
+        """File, first row and end of each batch."""
+        for name, (first, end) in zip(self._names, pairwise([*self._firsts, len(self)]), strict=True):
+            yield name, first, end
+
+    def read(self, first: int, end: int) -> bytes:
+        """The entries of some rows in a row."""
+        start = self.offsets[first]
+        return os.pread(self._file.fileno(), self.offsets[end] - start, start)
+
+    def line(self, row: int, entry: bytes | None = None) -> bytes:
+        """A record as it came, unsigned; from its entry if that is at hand."""
+        line = (self.read(row, row + 1) if entry is None else entry).partition(b"\n")[0]
+        return line[: -len(self._ending)] + b"}" if self.flags[row] & SIGNABLE else line
+
+    def note(self, row: int, entry: bytes) -> Note:
+        """What is noted about a row, ``{}`` for nothing."""
+        return from_plain(orjson.loads(entry.partition(b"\n")[2])) if self.flags[row] & NOTED else {}
+
+    def where(self, row: int) -> str:
+        """``FILE:LINE`` of a row."""
+        return f"{self._names[bisect_right(self._firsts, row) - 1]}:{self.numbers[row]}"
+
+
+def as_plain(note: Note) -> Note:
+    """A note as JSON can hold it."""
+    if "verdict" not in note:
+        return note
+    findings, boilerplate = note["verdict"]
+    return {"verdict": [[list(finding) for finding in findings], boilerplate]}
+
+
+def from_plain(note: Note) -> Note:
+    """The note that :func:`as_plain` was given."""
+    if "verdict" not in note:
+        return note
+    findings, boilerplate = note["verdict"]
+    restored = tuple(Finding(action, evidence, tuple(grams)) for action, evidence, grams in findings)
+    return {"verdict": Verdict(restored, boilerplate)}
