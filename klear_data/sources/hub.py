@@ -28,9 +28,12 @@ def commit_of(data: DataSet, *, needed_by: str) -> str:
         OutOfReach: no answer, or no such data set or revision.
     """
     require("datasets", extra=_EXTRA, needed_by=needed_by)
+    from datasets import config
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    if config.HF_HUB_OFFLINE:  # HF_DATASETS_OFFLINE too, which the Hub's client does not know
+        raise OutOfReach("offline mode is on: HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set")
     try:
         return str(HfApi().dataset_info(data.hub_id, revision=data.revision).sha)
     except (HfHubHTTPError, HFValidationError, OSError, _transport_errors()) as error:

@@ -267,8 +267,8 @@ SAMPLES = [
     Sample(
         "OpenMath-2-Math",
         "data/train-00000-of-00001",
-        {"problem": "What is 2 + 3?", "generated_solution": "\\boxed{5}", "expected_answer": "5"},
-        *("math", "5"),
+        {"messages": _chat("What is 2 + 3?", _THOUGHT, role="role", content="content", names=("user", "assistant"))},
+        *("math", "", (_THOUGHT,), "Llama-3.1-405B-Instruct"),
     ),
     Sample("KlearReasoner-MathSub", "math_sub_train", {**_verl("What is 2 + 3?", "5"), "hash": "0"}, *("math", "5")),
     Sample(

@@ -68,6 +68,7 @@ def homes(tmp_path_factory):
     with serve(hub) as url:
         streamed = run(READ, "NuminaMath-1.5", "TACO", "DeepScaleR", home=empty, HF_ENDPOINT=url)
         run(PREPARE, home=filled, HF_ENDPOINT=url)
+        streamed += run(READ, "NuminaMath-CoT", home=empty, HF_ENDPOINT=url, HF_DATASETS_OFFLINE="1")
     return streamed, filled
 
 
@@ -93,6 +94,12 @@ def test_a_data_set_that_the_hub_does_not_have_is_a_missing_capability(homes):
     ((code, message),) = of(homes[0], "DeepScaleR")
     assert code == 4
     assert "put deepscaler.json from https://huggingface.co/datasets/agentica-org/DeepScaleR" in message
+
+
+def test_offline_mode_of_either_name_asks_no_hub_even_if_it_answers(homes):
+    ((code, message),) = of(homes[0], "NuminaMath-CoT")
+    assert code == 4
+    assert "HF_DATASETS_OFFLINE is set" in message
 
 
 def test_offline_both_caches_give_the_same_rows_as_the_hub(homes):
