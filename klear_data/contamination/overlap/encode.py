@@ -136,6 +136,10 @@ class Encoder:
     def word_id(self, stemmed: str) -> int | None:
         return self._ids.get((WORD, stemmed))
 
+    def number_id(self, value: object) -> int:
+        """The id of a number, -1 if no item has it."""
+        return self._ids.get((NUMBER, value), -1)
+
     def number_values(self) -> list[Any]:
         """The values of the known numbers, by id."""
         return [value for (kind, value), number in self._ids.items() if kind == NUMBER and number < self.known[kind]]

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 from klear_data.contamination.overlap.encode import CHARACTER, NUMBER, WORD, Encoder
-from klear_data.contamination.overlap.index import flat, number_table, postings
+from klear_data.contamination.overlap.index import flat, postings
 from klear_data.contamination.types import Evidence, Item, Problem
 from klear_data.text import normalise
 
@@ -72,9 +73,14 @@ class VariantScorer:
         keys = np.array(sorted(set().union(*key_lists)), dtype=np.uint64)
         place_of = {key: place for place, key in enumerate(keys.tolist())}
         holders = [sorted({place_of[key] for key in key_list}) for key_list in key_lists]
+        one = self._encoder.number_id(Fraction(1))
         counts = [Counter((text[text & 3 == NUMBER] >> 2).tolist()) for text in texts]
-        numbers = number_table(counts, np.ones(self._encoder.known[NUMBER]))
-        return (keys, *postings(holders, len(keys)), *flat([sequence.tolist() for sequence in tokens]), numbers)
+        for numbers in counts:
+            numbers.pop(one, None)
+        ids, number_starts = flat([list(numbers) for numbers in counts])
+        often, _ = flat([list(numbers.values()) for numbers in counts])
+        item_numbers = (number_starts, ids, often, one)
+        return (keys, *postings(holders, len(keys)), *flat([sequence.tolist() for sequence in tokens]), item_numbers)
 
 
 def _is_text(tokens: Any) -> bool:

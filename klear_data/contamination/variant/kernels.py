@@ -70,7 +70,8 @@ def same_text_items(
         length: tokens in a row of a key.
         keys: sorted, of the masked items; the items that hold each are ``post_items``, from ``post_starts`` on.
         item_tokens: the items masked, one after the other; ``item_starts`` says where each begins.
-        item_numbers: as in :func:`best_items`.
+        item_numbers: (starts by item, distinct ids of each item, how often each, the id of 1). A 1 is never among an
+            item's numbers, nor does it count in a prompt: it comes and goes with the wording ("one of them").
         least: part of the item's tokens that must come in the prompt in their order.
     """
     count = len(starts) - 1
@@ -124,11 +125,11 @@ def _highest_id(item_numbers: Any) -> int:
 @numba.njit(cache=True)
 def _same_numbers(codes: Any, item_numbers: Any, item: int, counts: Any) -> bool:
     """Whether a prompt has an item's numbers, each as often; ``counts`` is all 0 before and after."""
-    starts, ids, its_counts, _ = item_numbers
+    starts, ids, its_counts, one = item_numbers
     for place in range(starts[item], starts[item + 1]):
         counts[ids[place]] = -its_counts[place]
     for code in codes:
-        if code != NOTHING and code & 3 == NUMBER:
+        if code != NOTHING and code & 3 == NUMBER and code >> 2 != one:
             counts[code >> 2] += 1
     same = True
     for place in range(starts[item], starts[item + 1]):
