@@ -108,12 +108,11 @@ def test_without_counting_every_verdict_stands():
 
 
 def test_where_frequent_ngrams_excuse_a_prompt_its_other_findings_still_count():
-    short = "He picks ripe plums on Monday and then on Tuesday again with 3 friends"
-    tail = " ".join(f"more{number}" for number in range(30))
-    policy = {"verbatim": "drop", "edited": "drop"}
-    detector = Detector(items_of(f"{short} {tail}", short.replace("ripe", "sour")), DetectorOptions(policy=policy))
-    texts = [f"{PHRASE} number{'x' * number}" for number in range(9)]
-    assert settled(detector, [*texts, short])[-1] == "drop"
+    near = "Picks sour plums on Monday and then on Friday again with 3 friends"
+    policy = {**only("verbatim"), "edited": "drop"}
+    detector = Detector(items_of(LONG, near), DetectorOptions(policy=policy))
+    texts = [f"{PHRASE} number {number}" for number in range(9)]
+    assert settled(detector, [*texts, f"{PHRASE} with 3 friends"]) == ["keep"] * 9 + ["drop"]
 
 
 SOLUTION = "First multiply the fourteen baskets by six and then add the nine others"

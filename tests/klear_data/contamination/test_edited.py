@@ -60,6 +60,23 @@ def test_a_short_item_is_caught_only_with_all_of_its_tokens():
     assert lookup(edited(item), r"Compute $\cos 60^\circ$ by hand").findings == ()
 
 
+def test_the_same_words_in_another_order_are_no_copy():
+    item = "A dog that lives on a farm runs after a cat that lives in a town"
+    other = "A cat that lives in a town runs after a dog that lives on a farm"
+    assert lookup(edited(item), other).findings == ()
+
+
+def test_one_changed_word_may_break_all_runs_but_one():
+    item = r"Evaluate $\sin x + \cos y$ for those angles"
+    assert lookup(edited(item), item.replace("for", "with")).action == "drop"
+
+
+def test_a_run_that_a_prompt_repeats_counts_once():
+    index = Edited(items_of("one two three four five six seven eight nine"))
+    texts = ["one two three one two three one two three"]
+    assert list(index.named_fast(texts)) == list(index.named_plain(texts)) == []
+
+
 def test_the_item_copied_most_closely_is_the_one_named():
     closer = ITEM.replace("red", "ripe")
     assert lookup(edited(ITEM, closer), closer.replace("sister", "aunt")).evidence["item"] == "bench.jsonl:2"

@@ -53,5 +53,13 @@ def test_the_kernel_cuts_any_text_into_the_same_tokens(rule, text):
     assert hashes[: starts[1]].tolist() == hashes[starts[1] :].tolist()
 
 
+def test_the_kernel_tells_a_command_from_a_word_where_the_tokeniser_does():
+    latex, words = (
+        kernels.tokenise(["\\pi", "pi"], kernels.classes_of(tokeniser(name)))[0].tolist() for name in ("latex", "words")
+    )
+    assert latex[0] != latex[1]
+    assert words[0] == words[1]
+
+
 def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(tokens).failed == 0
