@@ -8,8 +8,8 @@ from klear_data.filters.base import Rejection, around, question_of
 from klear_data.records import Record
 
 _IMAGE = re.compile(
-    r"!\[[^\]]*\]\(|<img\b|<image\b|\[img\]|\\includegraphics|"
-    r"https?://\S+?\.(?:png|jpe?g|gif|svg|webp|bmp)\b|cdn\.mathpix\.com",
+    r"!\[[^\]]{0,300}\]\(|<img\b|<image\b|\[img\]|\\includegraphics|"
+    r"https?://\S{1,300}?\.(?:png|jpe?g|gif|svg|webp|bmp)\b|cdn\.mathpix\.com",
     re.IGNORECASE,
 )
 _THING = (

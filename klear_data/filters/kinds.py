@@ -15,10 +15,11 @@ _QUESTION = re.compile(
     re.IGNORECASE,
 )
 _MARKERS = (
-    re.compile(r"\(\s*([A-E])\s*\)"),  # (A), \textbf{(A)}
+    re.compile(r"\(\s?([A-E])\s?\)"),  # (A), \textbf{(A)}
+    # A. A) A、 where a line or a column begins; blanks are looked back at, or a long run of them takes for ever
     re.compile(
-        r"(?:^|\s{2,}|\\q?quad\s*|\n\s*)\$?(?:\\(?:text|mathrm)(?:bf|rm)?\{)?([A-E])\s*[).:、．]\s*(?=\S)"
-    ),  # A. A) A、
+        r"(?:^|(?<=\s\s)|(?<=\n)|(?<=quad)\s?)\$?(?:\\(?:text|mathrm)(?:bf|rm)?\{)?([A-E])\s?[).:、．]\s?(?=\S)"
+    ),
 )
 # What is drawn names its points: dot(A); dot(B); are no options.
 _DRAWING = re.compile(

@@ -56,6 +56,7 @@ _NO_PROSE = re.compile(
 )
 _WORD = re.compile(r"[^\W\d_]+")
 _LEAST_STOP_WORDS = 2
+_ENOUGH = 10_000  # characters; and a bound on what unclosed brackets cost
 
 
 def parse_languages(text: str, *, option: str) -> tuple[str, ...]:
@@ -85,7 +86,7 @@ def language_of(text: str) -> str:
     >>> language_of("$x+1=2$")
     'und'
     """
-    prose = _NO_PROSE.sub(" ", text)
+    prose = _NO_PROSE.sub(" ", text[:_ENOUGH])
     if not prose.isascii():
         by_script = _of_script(prose)
         if by_script is not None:

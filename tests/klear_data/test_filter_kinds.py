@@ -1,6 +1,7 @@
 """The filters that can be chosen: what each drops, what it leaves, and which are on."""
 
 import doctest
+import time
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,20 @@ def test_no_choice_drops_what_no_run_can_use():
     assert first_rejection(row_filters((), FilterOptions()), record("-")) == "empty_prompt"
     few = record("p", '{"inputs": ["1"], "outputs": ["1"]}', ability="code")
     assert first_rejection(row_filters((), FilterOptions(min_tests=2)), few) == "too_few_tests"
+
+
+PIECES = [" ", "A  ", "| ", "\\[", "\\(", "$", "in the ", "prove that ", "answer: 1 ", "[asy]", "\t", "![", "http://"]
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_no_prompt_takes_a_filter_long(piece):
+    made = record("figure answer \\boxed{} A B which of prove that image " + piece * (100_000 // len(piece)))
+    filters = [entry.check for name, entry in FILTERS.items() if name != "gold"]
+    filters += row_filters((), FilterOptions(languages=("en",), tokens=Bounds(1, 9)))
+    start = time.process_time()
+    for check in filters:
+        check(made)
+    assert time.process_time() - start < 5  # a tenth of a second; quadratic ones took minutes
 
 
 @pytest.mark.parametrize("module", [chosen, language, leaks, length])
