@@ -5,8 +5,8 @@ joins the **first earlier representative** that it is a near-duplicate of, else 
 so the outcome depends on the order of the texts and on nothing else. Each verdict is an exact Jaccard
 similarity; the MinHash index only proposes pairs, and at the threshold itself it overlooks one in a hundred.
 
-In memory are kept, of each representative, 8 bytes a shingle and some 150 more, and 8 bytes of each text:
-about 500 bytes for a prompt of 45 words.
+In memory are kept, of each representative, 8 bytes a shingle and some 200 to 300 more, and 8 bytes of each text:
+about 600 bytes for a prompt of 35 words (574 MiB for a million of them).
 """
 
 from __future__ import annotations

@@ -144,6 +144,14 @@ def test_problems_that_differ_in_a_number_are_kept_and_reworded_ones_go():
     assert clusters_of(texts) == [0, 1, 0, 3, 0]
 
 
+def test_numbers_that_change_places_make_another_problem():
+    story = "a farmer near the old mill has {} grey geese in one field and his kind neighbour across the narrow river "
+    story += "keeps {} brown ducks in a small pond. if both sell a third of their birds, how many birds are left?"
+    one, two = story.format(60, 90), story.format(90, 60)
+    assert jaccard(one, two) > 0.7
+    assert clusters_of([one, two]) == [0, 1]
+
+
 def test_short_and_empty_texts():
     texts = [
         "",

@@ -108,7 +108,7 @@ def test_hashed_vectors_never_change():
 def test_hashed_vectors_put_like_problems_together_and_ignore_which_numbers():
     one, other_numbers, reworded, different = embedded(
         "tom has 3 red apples and buys 12 more. how many apples?",
-        "tom has 41 red apples and buys 7 more. how many apples?",
+        "tom has 4100 red apples and buys 750 more. how many apples?",
         "tom owns 3 apples and buys 12 more red ones. how many apples now?",
         "find the area of the triangle with sides 5, 6 and 7.",
     )
