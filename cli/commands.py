@@ -11,6 +11,7 @@ from cli import (
     doctor,
     format_,
     label,
+    merge,
     reward_code,
     reward_math,
     sample,
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add every command to the app, in the order of the chain."""
     app.command("curate", epilog=curate.EXAMPLES)(curate.curate)
     app.command("select", epilog=select.EXAMPLES)(select.select)
+    app.command("merge", epilog=merge.EXAMPLES)(merge.merge)
     app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
     app.command("reward-math", epilog=reward_math.EXAMPLES)(reward_math.reward_math)
     app.command("reward-code", epilog=reward_code.EXAMPLES)(reward_code.reward_code)

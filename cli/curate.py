@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,11 +19,13 @@ from klear_data.records import Ability
 from klear_data.stage import Outcome
 
 if TYPE_CHECKING:
+    from klear_data.curation import CurateOptions
     from klear_data.curation.prepare import MakeDetector
 
 EXAMPLES = examples(
     "klear curate --sources gsm8k.jsonl,math.json --decontaminate math500.jsonl --rejects out.jsonl > curated.jsonl",
     "klear curate --sources top --min-tests 16 --report curate.json > curated.jsonl",
+    "klear curate --sources big.jsonl --shard 1/4 -o part1.jsonl   # … 4/4, then: klear merge part*.jsonl",
 )
 
 
@@ -36,12 +39,44 @@ def curate(
             help="What to read: catalogued sources (`klear sources`) or files; comma-separated or repeated.",
         ),
     ],
-    dedup: Annotated[Literal["exact", "none"], typer.Option(help="Remove problems that are the same.")] = "exact",
+    max_per_source: Annotated[
+        int | None, typer.Option(min=1, help="Read at most this many rows of each.", show_default="all")
+    ] = None,
+    dedup: Annotated[
+        Literal["exact", "near", "none"], typer.Option(help="Remove problems that are the same, or nearly.")
+    ] = "exact",
+    dedup_key: Annotated[
+        Literal["text", "latex"], typer.Option(help="Same text, or same text in one spelling of LaTeX.")
+    ] = "text",
+    near_threshold: Annotated[
+        float, typer.Option(min=0.5, max=1.0, help="Jaccard similarity that makes two problems nearly the same.")
+    ] = 0.7,
+    prefer: Annotated[
+        Literal["first", "rank"], typer.Option(help="Which of the same problems stays: first, or best-ranked source.")
+    ] = "first",
+    on_conflict: Annotated[
+        Literal["drop", "first"], typer.Option(help="Same problem, different answers: drop all, or believe the one.")
+    ] = "drop",
     decontaminate: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE|DIR|GLOB", help="Benchmark files; problems that share an n-gram are dropped."),
+        typer.Option(metavar="NAME|FILE|DIR|GLOB", help="Benchmarks; problems that stand in one are dropped."),
     ] = None,
     ngram: Annotated[int, typer.Option(min=2, help="Words in a row that make a problem contaminated.")] = 9,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS=POLICY", help="Of a class of evidence: drop, review, keep or off; repeated."),
+    ] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Filters to switch on; `none` and `all` begin anew.")
+    ] = None,
+    no_filter: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Filters to switch off.")] = None,
+    prompt_chars: Annotated[
+        str | None, typer.Option(metavar="LEAST:MOST", help="Drop prompts that are shorter or longer.")
+    ] = None,
+    prompt_tokens: Annotated[
+        str | None, typer.Option(metavar="LEAST:MOST", help="The same in words, digits and signs.")
+    ] = None,
+    languages: Annotated[str | None, typer.Option(metavar="en,zh,…", help="Drop prompts in others.")] = None,
     min_tests: Annotated[int, typer.Option(min=1, help="Drop code problems with fewer tests (the paper: 16).")] = 1,
     ability: Annotated[
         Ability | None, typer.Option(help="Of problems whose source does not tell.", show_default="from the columns")
@@ -55,64 +90,97 @@ def curate(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Keep the I-th of N parts; `klear merge` joins them.")
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what is done and go on after it.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 is one a core where golds are checked.")] = 0,
 ) -> None:
     """Turn raw problem files of any known schema into records, and drop what should not be trained on.
 
     Worked solutions and responses in the source are kept as rollouts.
     """
-    from klear_data.curation import CurateOptions, Curation, Shard
+    from klear_data.curation import CurateOptions, Shard
+    from klear_data.filters import Bounds, chosen_filters, parse_languages
 
-    stdin_once(*set(split_commas(sources)), *set(split_commas(decontaminate or [])))
-    make_detector = _detector_of(split_commas(decontaminate or []), ngram=ngram)
-    run = StageRun("curate", files)
-    curation = Curation(
-        CurateOptions(
-            dedup=dedup,
-            min_tests=min_tests,
-            check_gold=check_gold,
-            require_gold=require_gold,
-            ability=ability,
-            shard=None if shard is None else Shard.parse(shard),
-        ),
-        make_detector=make_detector,
-        jobs=jobs or _sensible_jobs(check_gold=check_gold),
-        on_bad=run.bad_line,
+    options = CurateOptions(
+        dedup=dedup,
+        dedup_key=dedup_key,
+        near_threshold=near_threshold,
+        prefer=prefer,
+        on_conflict=on_conflict,
+        filters=chosen_filters(split_commas(filters or []), split_commas(no_filter or [])),
+        min_tests=min_tests,
+        chars=Bounds() if prompt_chars is None else Bounds.parse(prompt_chars, option="--prompt-chars"),
+        tokens=Bounds() if prompt_tokens is None else Bounds.parse(prompt_tokens, option="--prompt-tokens"),
+        languages=() if languages is None else parse_languages(languages, option="--languages"),
+        check_gold=check_gold,
+        require_gold=require_gold,
+        ability=ability,
+        shard=None if shard is None else Shard.parse(shard),
     )
-    batches = run.counted(_batches(run, split_commas(sources)))
+    specs, benchmarks = split_commas(sources), split_commas(decontaminate or [])
+    stdin_once(*set(specs), *set(benchmarks))
+    if options.shard is not None and dedup == "near":
+        raise UsageError(
+            "--shard with --dedup near: nearly equal problems may be in two shards; expected --dedup exact; merge "
+            "the parts, then run `klear curate --dedup near` on the result"
+        )
+    make_detector = _detector_of(benchmarks, ngram=ngram, on=split_commas(on or []))
+    settings = {"options": repr(options), "sources": specs, "benchmarks": benchmarks, "ngram": ngram, "on": on}
+    _run(
+        StageRun("curate", files),
+        options,
+        batches=lambda run: _batches(run, specs, at_most=max_per_source),
+        make_detector=make_detector,
+        jobs=jobs or ((os.cpu_count() or 1) if check_gold else 1),
+        settings={**settings, "max_per_source": max_per_source, "limit": files.limit} if resume else None,
+    )
+
+
+def _run(
+    run: StageRun,
+    options: CurateOptions,
+    *,
+    batches: Callable[[StageRun], Iterator[Batch]],
+    make_detector: MakeDetector | None,
+    jobs: int,
+    settings: dict[str, Any] | None,
+) -> None:
+    """Run the stage; ``settings`` are written down where the run can be resumed."""
+    from klear_data.curation import Curation
+    from klear_data.curation.journal import Journal
+
+    rows = run.counted(batches(run))
+    journal = None if settings is None else Journal(run.files.output, settings)
+    curation = Curation(options, make_detector=make_detector, jobs=jobs, journal=journal, on_bad=run.bad_line)
 
     def outcomes() -> Iterator[Outcome]:
-        yield from curation.run(batches)
+        yield from curation.run(rows)
         run.ledger.read -= curation.foreign
         run.ledger.notes.update(curation.notes())
 
+    # Cycles are rare here and batches are large: the collector would look at each batch many times for nothing.
+    gc.set_threshold(100_000)
     run.run(outcomes)
+    if journal is not None:
+        journal.remove()
 
 
-def _detector_of(specs: list[str], *, ngram: int) -> MakeDetector | None:
-    """How to build the detector for some benchmark files, None for none."""
-    from klear_data.contamination import Detector, DetectorOptions, read_benchmark
-    from klear_data.sources.paths import expand_sources
+def _detector_of(specs: list[str], *, ngram: int, on: list[str]) -> MakeDetector | None:
+    """How to build the detector for some benchmarks, None for none."""
+    from cli.decontamination import benchmark_items, policy_of
+    from klear_data.contamination import Detector, DetectorOptions
 
-    if not specs:
-        return None
-    items = [item for path in expand_sources(specs) for item in read_benchmark(path)]
-    return partial(Detector, items, DetectorOptions(n=ngram))
+    policy = policy_of(on)
+    return partial(Detector, benchmark_items(specs), DetectorOptions(n=ngram, policy=policy)) if specs else None
 
 
-def _sensible_jobs(*, check_gold: bool) -> int:
-    """Workers pay where golds are verified; reading and comparing alone is done before they have started."""
-    return (os.cpu_count() or 1) if check_gold else 1
-
-
-def _batches(run: StageRun, specs: list[str]) -> Iterator[Batch]:
+def _batches(run: StageRun, specs: list[str], *, at_most: int | None) -> Iterator[Batch]:
     """The rows of files and of catalogued sources, in the order named.
 
     Raises:
         UsageError: a name that is neither; told before anything is read.
     """
-    from klear_data.curation.rows import row_batches
-    from klear_data.sources.catalog import CataloguedSource, expand_names, source_rows
+    from klear_data.curation import row_batches
+    from klear_data.sources.catalog import CataloguedSource, expand_names, source_rows, where_from
     from klear_data.sources.paths import expand_sources
 
     if not specs:
@@ -123,12 +191,15 @@ def _batches(run: StageRun, specs: list[str]) -> Iterator[Batch]:
         if catalogued is None:
             parts += expand_sources([spec])
         else:
-            names = ", ".join(source.name for source in catalogued)
+            names = ", ".join(map(where_from, catalogued))
             sys.stderr.write(f"klear curate: --sources {spec} is {names}\n")
             parts += catalogued
 
     def batches() -> Iterator[Batch]:
         for part in dict.fromkeys(parts):
-            yield from run.file_batches(part) if isinstance(part, str) else row_batches(source_rows(part))
+            if isinstance(part, str):
+                yield from run.file_batches(part, at_most=at_most)
+            else:
+                yield from row_batches(source_rows(part, at_most=at_most))
 
     return batches()

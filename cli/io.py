@@ -95,11 +95,16 @@ class StageRun:
         finally:
             self._source.close()
 
-    def file_batches(self, path: str) -> Iterator[Batch]:
-        """The lines of a file, a batch at a time."""
+    def file_batches(self, path: str, *, at_most: int | None = None) -> Iterator[Batch]:
+        """The lines of a file, a batch at a time; no more than so many lines."""
         self._source = Source(path)
+        left = at_most
         try:
-            yield from self._source.batches()
+            for batch in self._source.batches():
+                yield batch if left is None else batch.part(0, left)
+                left = None if left is None else left - len(batch)
+                if left is not None and left <= 0:
+                    return
         finally:
             self._source.close()
 

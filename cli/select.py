@@ -205,4 +205,4 @@ def _outcomes(choice: Choice, places: _Places, spool: IO[bytes]) -> Iterator[Out
         if choice.distances is not None and choice.distances[row] < float("inf"):
             evidence["distance"] = round(float(choice.distances[row]), 6)
             evidence["nearest"] = places.where(int(choice.nearest[row]))
-        yield Drop(line[:-1], "not_selected", evidence)
+        yield Drop({}, "not_selected", evidence, line[:-1])

@@ -15,18 +15,20 @@ class Drop:
     """A record that a stage takes out of the stream, with its reason.
 
     Attributes:
-        record: as it came in; or its line, for who has nothing else at hand.
+        record: as it came in; empty where only its line is at hand.
         reason: a short name in snake_case, one a rule (``duplicate``, ``contaminated``).
         evidence: what the rule saw, enough to check it by hand; keys join ``rejected`` in the rejects file.
+        line: as it came in, parsed only if somebody wants to see it.
     """
 
-    record: Record | bytes
+    record: Record
     reason: str
     evidence: dict[str, Any] = field(default_factory=dict)
+    line: bytes = b""
 
     def as_record(self, stage: str) -> Record:
         """What the rejects file holds: the record, and under ``rejected`` the stage, the reason, the evidence."""
-        record = parse_object(self.record) if isinstance(self.record, bytes) else self.record
+        record = parse_object(self.line) if self.line else self.record
         return {**record, "rejected": {"stage": stage, "reason": self.reason, **self.evidence}}
 
 

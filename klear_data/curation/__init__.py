@@ -29,4 +29,4 @@ def curate_rows(
         if isinstance(outcome, Drop):
             yield outcome
         else:
-            yield from map(parse_object, outcome.data.splitlines())
+            yield from map(parse_object, outcome.data.split(b"\n")[:-1])

@@ -12,9 +12,11 @@ from klear_data.curation.options import CurateOptions
 from klear_data.curation.prepare import HAS_GOLD, NOTED, SIGNABLE
 from klear_data.curation.shards import Marker
 from klear_data.curation.spool import Spool
+from klear_data.dedup import survivor_first
 from klear_data.filters import Rejection, answer_filter, has_gold
 from klear_data.jsonl import parse_object, to_line
 from klear_data.records import Record
+from klear_data.sources.catalog import rank_of_source
 from klear_data.stage import Drop, Lines
 
 Outcomes = Iterator[Lines | Drop]
@@ -100,7 +102,7 @@ class Closing:
         else:
             group = ALONE if self.groups is None else int(self.groups.of_row[row])
             found = None if group == ALONE else self._resolution(group)
-            rejection = None if found is None else _fate(found, row)
+            rejection = None if found is None else self._fate(found, row)
         whole = None if found is None else found.record
         verdict = note.get("verdict", CLEAN)
         if rejection is None:
@@ -111,7 +113,7 @@ class Closing:
             number = spool.numbers[row]
             mark = {} if self.marker is None else {"shard": self.marker.mark(number)}
             evidence = {"where": f"{name}:{number}", **rejection.evidence, **mark}
-            return Drop(line if whole is None else whole, rejection.reason, evidence)
+            return Drop(whole or {}, rejection.reason, evidence, line if whole is None else b"")
         self.rows_out[spool.source_names[spool.sources[row]]] += 1
         self.boilerplate_only += verdict.boilerplate > 0
         signed = self._signed(row, line, whole, 0 if found is None else found.duplicates, verdict)
@@ -122,13 +124,32 @@ class Closing:
         assert self.groups is not None
         found = self._resolved.get(group)
         if found is None:
-            found = resolve(self.groups.rows(group), self._spool)
+            rows = survivor_first(self.groups.rows(group), self._rank_of if self._options.prefer == "rank" else None)
+            found = resolve(rows, self._spool, merge_in_conflict=self._options.on_conflict == "first")
             self._resolved[group] = found
             self.conflicting_groups += found.conflict is not None
         found.left -= 1
         if not found.left:
             del self._resolved[group]
         return found
+
+    def _fate(self, found: Resolution, row: int) -> Rejection | None:
+        """What its duplicates mean for a row."""
+        if found.conflict is not None and self._options.on_conflict == "drop":
+            return Rejection("conflicting_gold", found.conflict)
+        if row == found.survivor:
+            return None
+        merged = found.merged.get(row, 0)
+        evidence = {"of": found.survivor_id, "of_where": found.where, "rollouts_merged": merged}
+        return Rejection("duplicate", evidence)
+
+    def take_back(self, record: Record) -> None:
+        """A record that was counted as staying goes after all."""
+        self.rows_out[record["data_source"]] -= 1
+        self.rollouts -= len(record.get("rollouts") or ())
+
+    def _rank_of(self, row: int) -> int:
+        return rank_of_source(self._spool.source_names[self._spool.sources[row]])
 
     def _last_checks(self, row: int, line: bytes, whole: Record | None, verdict: Verdict) -> Rejection | None:
         """Why a row must go that no duplicate stands for: it is contaminated or can't be checked."""
@@ -152,16 +173,6 @@ class Closing:
         signature = _signature(self._detector, duplicates + earlier_duplicates(after), verdict)
         signed = to_line({**after, "curation": {**(after.get("curation") or {}), **signature}})
         return line + b"\n" if signed == to_line(before) else signed
-
-
-def _fate(found: Resolution, row: int) -> Rejection | None:
-    """What its duplicates mean for a row."""
-    if found.conflict is not None:
-        return Rejection("conflicting_gold", found.conflict)
-    if row == found.survivor:
-        return None
-    merged = found.merged.get(row, 0)
-    return Rejection("duplicate", {"of": found.survivor_id, "of_where": found.where, "rollouts_merged": merged})
 
 
 def _signature(detector: Detector | None, duplicates: int, verdict: Verdict) -> dict[str, Any]:

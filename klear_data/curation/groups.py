@@ -88,8 +88,8 @@ class Resolution:
     merged: dict[int, int] = field(default_factory=dict)
 
 
-def resolve(rows: array[int], spool: Spool) -> Resolution:
-    """Compare the rows of one problem, a few records in memory at a time."""
+def resolve(rows: list[int], spool: Spool, *, merge_in_conflict: bool = False) -> Resolution:
+    """Compare the rows of one problem, the survivor first, a few records in memory at a time."""
     first = glance(spool.line(rows[0]))
     group = Group([rows[0]], rows[0] if gold_of(first) else None)
     reference = first
@@ -104,7 +104,7 @@ def resolve(rows: array[int], spool: Spool) -> Resolution:
         rows[0], first["id"], spool.where(rows[0]), len(rows), duplicates=duplicates, conflict=group.conflict
     )
     bring = [row for row in rows[1:] if row in group.merge_rows and (spool.rollouts[row] or group.gold_row != rows[0])]
-    if bring and group.conflict is None:
+    if bring and (merge_in_conflict or group.conflict is None):
         _merge(found, bring, spool)
     return found
 

@@ -21,6 +21,8 @@ import orjson
 from klear_data.contamination import Verdict
 from klear_data.curation.closing import Closing, Outcomes, ending
 from klear_data.curation.groups import group_rows
+from klear_data.curation.journal import Journal
+from klear_data.curation.near import NearFilter
 from klear_data.curation.options import CurateOptions
 from klear_data.curation.prepare import MakeDetector, Prepared
 from klear_data.curation.shards import Marker
@@ -39,6 +41,7 @@ class Curation:
         options: what to do.
         make_detector: builds the detector, here and in each worker; ``None`` for no decontamination.
         jobs: worker processes; 1 is none, this process does the work.
+        journal: keeps what is done, so that a later run goes on after it.
         on_bad: takes a row that fits no schema (to set it aside); by default it stops the run.
 
     Attributes:
@@ -51,6 +54,7 @@ class Curation:
         *,
         make_detector: MakeDetector | None = None,
         jobs: int = 1,
+        journal: Journal | None = None,
         on_bad: OnBad | None = None,
     ) -> None:
         self.options = options
@@ -62,8 +66,10 @@ class Curation:
         self._rows_in: Counter[str] = Counter()
         self._suspects: dict[bytes, Verdict] = {}
         self._keys_read = blake2b(digest_size=16)
-        self._spool = Spool(ending(self._detector))
+        self._journal = journal
+        self._spool = Spool(ending(self._detector), None if journal is None else journal.lines)
         self._closing = Closing(options, self._detector, self._spool)
+        self._near = None if options.dedup != "near" else NearFilter(options.near_threshold, self._closing.take_back)
 
     def run(self, batches: Iterable[Batch]) -> Outcomes:
         """What becomes of each row; the records that stay come in the order of the input.
@@ -73,23 +79,22 @@ class Curation:
         """
         options, detector, closing = self.options, self._detector, self._closing
         with self._spool as spool:
-            if options.dedup == "none" and options.shard is None:
+            if options.dedup == "none" and options.shard is None and self._journal is None:
                 for ready in self._prepared(batches):
                     self._receive(ready)
                     spool.add(ready)
                     yield from closing.run()
                     spool.clear()
                 return
-            for ready in self._prepared(batches):
-                self._receive(ready)
-                spool.add(ready)
-            if options.dedup == "exact":
+            self._read_all(batches)
+            if options.dedup != "none":
                 closing.groups = group_rows(spool.keys, spool.flags)
                 if detector is not None:
                     detector.count(self._suspects.values())
             if options.shard is not None:
                 closing.marker = Marker(self._run_id(), options.shard)
-            yield from closing.run()
+            outcomes = closing.run()
+            yield from outcomes if self._near is None else self._near.run(outcomes)
 
     def notes(self) -> dict[str, Any]:
         """Further counts for the report and the closing table."""
@@ -99,6 +104,8 @@ class Curation:
         if self.options.dedup != "none":
             notes["duplicate_groups"] = len(closing.groups or ())
             notes["conflicting_groups"] = closing.conflicting_groups
+        if self._near is not None:
+            notes["near_duplicates"] = self._near.notes()
         if self._detector is not None:
             notes["decontamination"] = self._detector.notes()
             notes["kept_with_boilerplate_only"] = closing.boilerplate_only
@@ -110,6 +117,20 @@ class Curation:
         return prepare_all(
             batches, self.options, detector=self._detector, make_detector=self._make_detector, jobs=self._jobs
         )
+
+    def _read_all(self, batches: Iterable[Batch]) -> None:
+        """The first pass."""
+        spool, journal = self._spool, self._journal
+        if journal is not None:
+            for ready, lengths in journal.earlier():
+                self._receive(ready)
+                spool.add_numbers(ready, lengths)
+            batches = journal.rest(batches)
+        for ready in self._prepared(batches):
+            self._receive(ready)
+            lengths = spool.add(ready)
+            if journal is not None:
+                journal.add(ready, lengths)
 
     def _receive(self, ready: Prepared) -> None:
         for number, problem, raw in ready.bad:

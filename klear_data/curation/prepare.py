@@ -8,7 +8,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import blake2b
 from itertools import compress, repeat
 from typing import Any
@@ -17,14 +16,8 @@ import orjson
 
 from klear_data.contamination import CLEAN, Detector, Problem, Verdict
 from klear_data.curation.options import CurateOptions
-from klear_data.filters import (
-    Filter,
-    ability_filter,
-    gold_filter,
-    has_gold,
-    prompt_filter,
-    suite_filter,
-)
+from klear_data.dedup import key_text
+from klear_data.filters import has_gold
 from klear_data.jsonl import MAX_LEVELS, Batch, glance, parse_object, to_line
 from klear_data.records import SCHEMA, Record, plain_prompts, problem_of
 from klear_data.sources import to_record
@@ -90,13 +83,14 @@ class Preparer:
     def __init__(self, options: CurateOptions, detector: Detector | None) -> None:
         self._options = options
         self._detector = detector
-        self._filters = _row_filters(options)
+        self._filters = options.row_filters()
 
     def __call__(self, batch: Batch) -> Prepared:
         ready = Prepared(batch.name, len(batch))
         numbers, lines, records, texts = self._plain_rows(batch) or self._rows(batch, ready)
-        texts = normalise_many(texts)
-        keys = [key_of(text) for text in texts]
+        prompts, texts = texts, normalise_many(texts)
+        keyed = [key_text(text, latex=True) for text in prompts] if self._options.dedup_key == "latex" else texts
+        keys = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest() for text in keyed]
         verdicts = self._verdicts(texts, records)
         ready.suspects = [(key, verdict) for key, verdict in zip(keys, verdicts, strict=True) if verdict.findings]
         shard = self._options.shard
@@ -174,15 +168,3 @@ class Preparer:
                 positions = [position for position in positions if not flags[position] & DROPPED]
                 left = [records[position] for position in positions]
         ready.flags += bytes(flags)
-
-
-def key_of(normalised: str) -> bytes:
-    """The key under which equal prompts meet."""
-    return blake2b(normalised.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
-
-
-def _row_filters(options: CurateOptions) -> list[Filter]:
-    filters: list[Filter] = [prompt_filter, ability_filter]
-    if options.check_gold:
-        filters.append(gold_filter)
-    return [*filters, partial(suite_filter, min_tests=options.min_tests)]
