@@ -35,7 +35,7 @@ _STRING = re.compile(r"(?<!\w)(?:'(?:[^'\\\n]|\\.){0,60}'|\"(?:[^\"\\\n]|\\.){0,
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w|\.\d)")
 _SPACES = re.compile(r"[\s'\"]+")
 _TRAILING = re.compile(r"\.0+(?!\d)|(?<=\.\d)0+(?!\d)")
-_MARKS = ("def ", "function", ">>> ", "assert ", "return", "class ")
+_MARKS = ("def ", "function", ">>> ", "assert ", "return", "class ", "python", "string", " list", " array", "output")
 
 # The innermost list, tuple, set or argument list, and whether there are only values in it.
 _GROUP = re.compile(r"[\[({]([^\[\](){}]{1,300})[\])}]")

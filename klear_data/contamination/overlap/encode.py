@@ -88,18 +88,20 @@ class Encoder:
         self.known = [0, 0, 0, 0]
         self.items = self._encoded(list(texts))
         self.known = list(self._next)
-        self._last: tuple[list[str], Batch] | None = None
+        # Several classes look at one batch, or at what an earlier class left of it.
+        self._places: dict[str, Any] = {}
 
     def encode(self, texts: Sequence[str]) -> Batch:
         """The codes of normalised prompts.
 
         Unknown tokens get codes too, so that two of them differ; those hold within one batch only.
         """
-        wanted = list(texts)
-        # Several classes look at the same batch; equal strings that are one object compare in no time.
-        if self._last is None or self._last[0] != wanted:
-            self._last = (wanted, self._encoded(wanted))
-        return self._last[1]
+        if not all(text in self._places for text in texts):
+            batch = self._encoded(texts)
+            bounds = pairwise(batch.starts.tolist())
+            self._places = {text: batch.codes[start:end] for text, (start, end) in zip(texts, bounds, strict=True)}
+            return batch
+        return _joined([self._places[text] for text in texts])
 
     def item_codes(self) -> list[Any]:
         """The codes of each item, those of tokens that say nothing left out."""
@@ -148,7 +150,7 @@ class Encoder:
         import numpy as np
 
         if len(self._memo) > _MEMO_LIMIT:
-            self._forget()
+            self._forget()  # not while codes of an earlier batch are kept: they are replaced now
         codes, starts = array("q"), array("q", [0])
         code_of, tokenise = self._memo.__getitem__, self._tokenise
         for text in texts:
@@ -162,6 +164,14 @@ class Encoder:
         self._ids = {key: number for key, number in self._ids.items() if number < self.known[key[0]]}
         self._next = list(self.known)
         self._memo = _Memo(self)
+
+
+def _joined(parts: Sequence[Any]) -> Batch:
+    import numpy as np
+
+    starts = np.zeros(len(parts) + 1, dtype=np.int64)
+    np.cumsum([len(part) for part in parts], out=starts[1:])
+    return Batch(np.concatenate([np.zeros(0, dtype=np.int64), *parts]), starts)
 
 
 class _Memo(dict[str, int]):
