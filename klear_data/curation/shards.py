@@ -160,22 +160,20 @@ def _mark(value: dict[str, Any]) -> _Mark:
 
 
 def _refuse_incomplete(parts: list[_Part]) -> None:
-    marks = {part.path: part.mark for part in parts if part.mark is not None}
+    marks = [(part.path, part.mark) for part in parts if part.mark is not None]
     if not marks:
         return
-    first_path, first = next(iter(marks.items()))
-    for path, mark in marks.items():
+    first_path, first = marks[0]
+    by_index: dict[int, str] = {}
+    for path, mark in marks:
         if (mark.run, mark.of) != (first.run, first.of):
             raise UsageError(
                 f"{path}: of another run than {first_path}; expected parts of one run: the same input, the same "
                 f"options, and one n in --shard i/n; run the missing parts again"
             )
-    by_index: dict[int, str] = {}
-    for path, mark in marks.items():
         if mark.index in by_index:
-            raise UsageError(
-                f"{path}: part {mark.index + 1}/{mark.of}, and so is {by_index[mark.index]}; name each once"
-            )
+            other = by_index[mark.index]
+            raise UsageError(f"{path}: part {mark.index + 1}/{mark.of}, and so is {other}; expected each part once")
         by_index[mark.index] = path
     missing = [f"{index + 1}/{first.of}" for index in range(first.of) if index not in by_index]
     if len(parts) != first.of:
