@@ -155,7 +155,8 @@ def test_another_input_is_not_gone_on_with(shell, files, tmp_path):
 def test_memory_does_not_grow_with_the_file(shell, files):
     (files / "in.jsonl").write_bytes((files / "in.jsonl").read_bytes() * 150)  # 100 MB
     result = shell(
-        f"ulimit -v 700000; OPENBLAS_NUM_THREADS=1 klear curate --sources in.jsonl {OPTIONS} -q --no-check-gold {VERBATIM} | tail -c 10"
+        f"ulimit -v 700000; OPENBLAS_NUM_THREADS=1 klear curate --sources in.jsonl "
+        f"{OPTIONS} -q --no-check-gold {VERBATIM} | tail -c 10"
     )
     assert result.returncode == 0, result.stderr
 
