@@ -73,23 +73,19 @@ def best_items(
     least_dice: float,
     against_smaller: bool,
 ) -> Any:
-    """For each prompt the item whose score is highest, with the features of the pair.
+    """For each prompt the item whose score is highest (-1 for none), the score, and the features of the pair.
 
     Args:
         codes: of all prompts, one after the other; ``starts`` says where each begins.
-        answers: a key of each prompt's answer, 0 where it has none that tells.
+        answers: a key of each prompt's answer, 0 where it has none that tells; ``item_answers`` likewise.
         words: (weight by id, posting starts, posting items, weight of an unknown one).
         formulas: the same by place in ``formula_order``, the sorted keys.
         numbers: (weight by id, weight of an unknown one).
         item_numbers: (starts by item, distinct ids of each item, how often each, weight of all by item).
         item_mass: weight of all words and formulas of each item.
-        item_answers: as ``answers``.
         coefficients: of the features, and last the constant.
         least_dice: pairs below are not looked at.
         against_smaller: numbers agree by their share of the side that has less, instead of by the Jaccard.
-
-    Returns:
-        item (-1 for none), score, features (prompts × :data:`FEATURES`).
     """
     count = len(starts) - 1
     items = np.full(count, -1, np.int64)
@@ -98,8 +94,6 @@ def best_items(
     shared = np.zeros(len(item_mass))
     touched = np.empty(len(item_mass), np.int64)
     row = np.zeros(FEATURES)
-    word_weights, word_starts, word_items, unknown_word = words
-    formula_weights, formula_starts, formula_items, unknown_formula = formulas
     number_weights, unknown_number = numbers
     number_starts, number_ids, number_counts, number_masses = item_numbers
     # Who saw it last: cheaper than to sort each prompt's tokens, and to empty a set.
@@ -108,44 +102,17 @@ def best_items(
     own_counts = np.zeros(max(highest(codes, NUMBER) + 1, len(number_weights)), np.int64)
     for prompt in range(count):
         own = codes[starts[prompt] : starts[prompt + 1]]
-        reached = 0
-        mass = 0.0
+        word_mass, reached = _share_words(own, prompt, words, word_seen, shared, touched)
+        formula_mass, reached = _share_formulas(
+            own, prompt, formulas, formula_order, formula_seen, shared, touched, reached
+        )
+        mass = word_mass + formula_mass
         number_mass = 0.0
         for code in own:
-            if code == NOTHING:
-                continue
-            number = code >> 2
-            if code & 3 == NUMBER:
+            if code != NOTHING and code & 3 == NUMBER:
+                number = code >> 2
                 own_counts[number] += 1
                 number_mass += number_weights[number] if number < len(number_weights) else unknown_number
-            elif code & 3 == WORD and word_seen[number] != prompt:
-                word_seen[number] = prompt
-                if number >= len(word_weights):
-                    mass += unknown_word
-                elif word_weights[number] > 0.0:
-                    mass += word_weights[number]
-                    reached = _add(
-                        word_items[word_starts[number] : word_starts[number + 1]],
-                        word_weights[number],
-                        shared,
-                        touched,
-                        reached,
-                    )
-        for key in formula_keys(own):
-            place = find(formula_order, key)
-            if place < 0:
-                mass += unknown_formula
-            elif formula_seen[place] != prompt:
-                formula_seen[place] = prompt
-                mass += formula_weights[place]
-                if formula_weights[place] > 0.0:
-                    reached = _add(
-                        formula_items[formula_starts[place] : formula_starts[place + 1]],
-                        formula_weights[place],
-                        shared,
-                        touched,
-                        reached,
-                    )
         for item in touched[:reached]:
             both = shared[item]
             shared[item] = 0.0
@@ -172,6 +139,47 @@ def best_items(
             if code != NOTHING and code & 3 == NUMBER:
                 own_counts[code >> 2] = 0
     return items, scores, features
+
+
+@numba.njit(cache=True)
+def _share_words(own: Any, prompt: int, words: Any, seen: Any, shared: Any, touched: Any) -> Any:
+    """Weight of a prompt's distinct words, and how many items have one of them; ``shared`` gets the weights."""
+    weights, post_starts, post_items, unknown = words
+    mass = 0.0
+    reached = 0
+    for code in own:
+        word = code >> 2
+        if code == NOTHING or code & 3 != WORD or seen[word] == prompt:
+            continue
+        seen[word] = prompt
+        if word >= len(weights):
+            mass += unknown
+        elif weights[word] > 0.0:
+            mass += weights[word]
+            reached = _add(
+                post_items[post_starts[word] : post_starts[word + 1]], weights[word], shared, touched, reached
+            )
+    return mass, reached
+
+
+@numba.njit(cache=True)
+def _share_formulas(
+    own: Any, prompt: int, formulas: Any, order: Any, seen: Any, shared: Any, touched: Any, reached: int
+) -> Any:
+    """The same for the formulas; a known one counts once, and an unknown one as often as it stands there."""
+    weights, post_starts, post_items, unknown = formulas
+    mass = 0.0
+    for key in formula_keys(own):
+        place = find(order, key)
+        if place < 0:
+            mass += unknown
+        elif seen[place] != prompt and weights[place] > 0.0:
+            seen[place] = prompt
+            mass += weights[place]
+            reached = _add(
+                post_items[post_starts[place] : post_starts[place + 1]], weights[place], shared, touched, reached
+            )
+    return mass, reached
 
 
 @numba.njit(cache=True)

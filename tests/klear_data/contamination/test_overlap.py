@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from klear_data.contamination import Detector, DetectorOptions, Item, code_overlap, read_benchmark
+from klear_data.contamination import Detector, DetectorOptions, Item, Problem, code_overlap, read_benchmark
 from klear_data.contamination.audit import audit
 from klear_data.contamination.code_overlap import CodeScorer, literals
 from klear_data.contamination.edits import EDITS
@@ -16,9 +16,11 @@ from klear_data.contamination.overlap import Encoder, encode, numbers, words
 from klear_data.contamination.overlap.encode import tokens_of
 from klear_data.contamination.overlap.numbers import value_of
 from klear_data.contamination.paraphrase import ParaphraseScorer
+from klear_data.contamination.scorers import make_scorers
 from klear_data.contamination.variant import VariantScorer
-from klear_data.sources import expand_sources
-from klear_data.text import normalise
+from klear_data.jsonl import Source
+from klear_data.sources import expand_sources, to_record
+from klear_data.text import normalise, prompt_text
 from tests.klear_data.contamination.helpers import items_of, problem
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
@@ -106,7 +108,10 @@ def test_one_shared_sentence_is_neither_variant_nor_paraphrase():
 
 def test_one_instead_of_1_makes_no_variant():
     item = "Bernie walks 1 mile with each of her 4 dogs, and then another mile by herself along the river bank"
-    assert found(VariantScorer, item.replace("1 mile", "one mile"), item) is None
+    worded = item.replace("1 mile", "one mile")
+    assert found(VariantScorer, worded, item) is None
+    assert found(VariantScorer, item, worded) is None
+    assert found(VariantScorer, item.replace("4", "5"), worded) is not None
 
 
 def test_a_verdict_depends_on_the_prompt_alone():
@@ -166,7 +171,7 @@ def test_a_renamed_task_is_found_by_its_examples_or_its_words(prompt):
 
 
 def test_common_literals_do_not_convict_a_task():
-    prompt = "def mean(numbers: List[int]) -> float:\n  mean([1, 2, 3]) == 2"
+    prompt = "def mean(numbers: List[int]) -> float:\n  The mean of a list of integers. mean([4, 9, 2]) == 5"
     assert CodeScorer(code_items()).score_many([problem(prompt, ability="code")]) == [None]
 
 
@@ -207,3 +212,16 @@ def test_rewordings_of_real_benchmarks_that_nothing_was_chosen_on_are_found():
     reworded = [json.loads(line)["prompt"] for line in (DATA / "rephrased/gsm8k_test_rephrased.jsonl").open()]
     flags = [verdict.action == "drop" for verdict in Detector(items).lookup_many(list(map(problem, reworded[1::2])))]
     assert sum(flags) >= 0.95 * len(flags)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the real data is not at hand")
+def test_few_real_training_problems_are_flagged():
+    items = [item for path in expand_sources([str(DATA / "benchmarks")]) for item in read_benchmark(path)]
+    for kind, name, at_most in (
+        ("paraphrase", "math/gsm8k_train.jsonl", 0.003),
+        ("code", "code/rllm_leetcode.json", 0.005),
+    ):
+        records = [to_record(raw, where) for where, raw in Source(str(DATA / name))]
+        prompts = [Problem(normalise(prompt_text(record["prompt"])), record) for record in records]
+        flags = make_scorers(items, [kind])[kind].score_many(prompts)
+        assert sum(flag is not None for flag in flags) <= at_most * len(flags)
