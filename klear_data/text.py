@@ -34,9 +34,10 @@ def normalise_many(texts: Sequence[str]) -> list[str]:
     >>> normalise_many(["What  is\\n1/2? ", " Ｗhat"])
     ['what is 1/2?', 'what']
     """
-    plain = [text.isascii() and _BETWEEN not in text for text in texts]
-    if all(plain):
+    whole = _BETWEEN.join(texts)
+    if whole.isascii() and whole.count(_BETWEEN) == len(texts) - 1:
         return _normalise_ascii(texts)
+    plain = [text.isascii() and _BETWEEN not in text for text in texts]
     folded = iter(_normalise_ascii([text for text, is_plain in zip(texts, plain, strict=True) if is_plain]))
     return [next(folded) if is_plain else normalise(text) for text, is_plain in zip(texts, plain, strict=True)]
 

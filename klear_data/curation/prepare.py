@@ -9,7 +9,8 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import compress, repeat
+from itertools import compress
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -117,8 +118,7 @@ class Preparer:
         except orjson.JSONDecodeError:
             return None
         texts = plain_prompts(records)
-        brackets = (max(map(bytes.count, lines, repeat(bracket))) for bracket in (b"[", b"{"))
-        if texts is None or sum(brackets) > MAX_LEVELS or not all(map(bytes.endswith, lines, repeat(b"}"))):
+        if texts is None or set(map(itemgetter(-1), lines)) != {ord("}")} or _is_deep(lines, records):
             return None
         return batch.numbers, lines, records, texts
 
@@ -146,13 +146,14 @@ class Preparer:
     def _verdicts(self, texts: list[str], records: list[Record]) -> list[Verdict]:
         if self._detector is None:
             return [CLEAN] * len(texts)
-        return self._detector.lookup_many(list(map(Problem, texts, records)))
+        return self._detector.lookup_many(list(map(Problem._make, zip(texts, records, strict=True))))
 
     def _judge(self, ready: Prepared, records: list[Record], verdicts: list[Verdict]) -> None:
         """Flags and notes of this run's rows."""
-        flags = [
-            (SIGNABLE if "curation" not in record else 0) | (HAS_GOLD if has_gold(record) else 0) for record in records
-        ]
+        flags = [HAS_GOLD if golden else 0 for golden in map(has_gold, records)]
+        for position, record in enumerate(records):
+            if "curation" not in record:
+                flags[position] |= SIGNABLE
         for position, verdict in enumerate(verdicts):
             if verdict is not CLEAN:
                 ready.notes[position] = {"verdict": verdict}
@@ -168,3 +169,15 @@ class Preparer:
                 positions = [position for position in positions if not flags[position] & DROPPED]
                 left = [records[position] for position in positions]
         ready.flags += bytes(flags)
+
+
+def _is_deep(lines: list[bytes], records: list[Record]) -> bool:
+    """Whether one of these plain records may be nested deeper than is allowed; told from all lines together.
+
+    Each has its own brackets and those of its prompt, its message, its reward model, and its ``extra_info`` if it
+    has one. Only where all brackets of a line besides these could be too many are the lines counted one by one.
+    """
+    data = b"".join(lines)
+    extras = sum(isinstance(record.get("extra_info"), dict) for record in records)
+    more = data.count(b"{") + data.count(b"[") - 4 * len(lines) - extras
+    return more > MAX_LEVELS - 5 and any(line.count(b"{") + line.count(b"[") > MAX_LEVELS for line in lines)
