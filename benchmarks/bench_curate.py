@@ -49,9 +49,10 @@ DATATROVE = """
 import json, sys, time
 from datatrove.data import Document
 from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontFilter
+from datatrove.utils.hashing import HashConfig
 from datatrove.utils.text import ngrams, simplify_text
 records, items = sys.argv[1:3]
-block = NGramsDecontFilter("/tmp", config=NGramsDecontConfig(n_grams=9))
+block = NGramsDecontFilter("/tmp", config=NGramsDecontConfig(n_grams=9, hash_config=HashConfig(hash_fc="sha1")))
 block._index_hashes = {}
 for line in open(items):
     tokens = block.tokenizer.word_tokenize(simplify_text(json.loads(line)["problem"], block.config.norm_config))
