@@ -19,7 +19,8 @@ Level = Literal["full", "reduced", "none"]
 CEILING_VARIABLE = "KLEAR_SANDBOX_LEVEL"
 
 _PROBE = """
-import json, os, sys
+import json, os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a host may ignore it
 sys.path.insert(0, sys.argv[1])
 from sandbox import linux, seccomp
 def attempt(work):

@@ -34,8 +34,8 @@ _LARGEST_PROGRAM = 4 << 20
 
 
 def limits_for(suite: TestSuite, limits: Limits, language: Language = "python") -> Limits:
-    """The caller's limits, with the problem's own where it has some and room for a large expected output."""
-    largest = max((len_expected(test) for test in suite.tests), default=0)
+    """The caller's limits, with the problem's own where it has some and room for a large input or output."""
+    largest = max((max(len_expected(test), len(getattr(test, "stdin", b""))) for test in suite.tests), default=0)
     needed = math.ceil(1.25 * largest / (1 << 20)) + 1
     return dataclasses.replace(
         limits, time_limit_s=suite.time_limit_s or limits.time_limit_s,

@@ -92,6 +92,8 @@ class _Objects:
             return getattr(operator, name)(owner, *args)
         if name == "__bool__":
             return bool(owner)
+        if name.startswith("__") and not hasattr(owner, name):  # as Python has it: list() then does without a length
+            raise TypeError(f"{type(owner).__name__} has no {name}")
         return (getattr(owner, name) if name else owner)(*args, **kwargs)
 
     def _wrap(self, value: Any) -> plain.Opaque:
@@ -128,7 +130,7 @@ class Link:
             raise SolutionRaisedError("the solution's process ended")
         kind, *rest = plain.load(message)
         if kind == "error":
-            raise _exception(rest[0], str(rest[1]), self.errors)
+            raise _exception(rest[0], str(rest[1]), self.errors, may_stop=operation == "next")
         if rest[0] is None and rest[1] is not None:  # what returns something has no business with its arguments
             for ours, theirs in zip(args, self._local(rest[1]), strict=True):
                 _update(ours, theirs)
@@ -157,12 +159,15 @@ def _update(ours: Any, theirs: Any) -> None:
         ours.__dict__.update(theirs.__dict__)
 
 
-def _exception(kinds: list[Any], message: str, caught: dict[str, type[Exception]]) -> BaseException:
+def _exception(kinds: list[Any], message: str, caught: dict[str, type[Exception]], *, may_stop: bool) -> BaseException:
     """The nearest built-in exception to what the solution raised (never one that ends a process).
 
-    It is also each of the solution's own exceptions that the test names (``caught``).
+    It is also each of the solution's own exceptions that the test names (``caught``). Only an iterator may say
+    that it stops: out of a function it would end the test's own loops, ``for r, x in zip(map(f, xs), xs)``.
     """
     for name in kinds:
+        if name == "StopIteration" and not may_stop:
+            return SolutionRaisedError(message)
         kind = getattr(builtins, str(name), None)
         if isinstance(kind, type) and issubclass(kind, Exception):
             own = dict.fromkeys(caught[name] for name in kinds if name in caught)

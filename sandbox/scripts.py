@@ -11,8 +11,14 @@ from collections.abc import Callable
 from sandbox import pure
 from sandbox.types import AllOf, CallTest, ScriptTest, Test, TestsError
 
-#: Names that the script's process offers by itself (`sandbox.prelude`).
-_HELPERS = frozenset(("ListNode", "TreeNode", "list_node", "tree_node", "is_same_list", "is_same_tree"))
+#: Names that the script's process offers by itself (`sandbox.prelude`). A test that uses modules and counters
+#: without importing them relies on the solution's imports, but means the real ones.
+_HELPERS = frozenset((
+    "ListNode", "TreeNode", *pure.NAMES, "defaultdict", "deque", "OrderedDict",
+    "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "operator", "random", "re",
+    "string", "sys", "typing",
+))  # fmt: skip
+_NUMPY = {"np": "import numpy as np", "numpy": "import numpy"}
 Convert = Callable[[list[ast.stmt]], list[CallTest] | None]
 
 
@@ -144,7 +150,12 @@ def _asserts(node: ast.AST) -> bool:
 
 
 def _script(body: list[ast.stmt]) -> ScriptTest:
-    module = ast.fix_missing_locations(ast.Module(body=body, type_ignores=[]))
+    module = ast.Module(body=body, type_ignores=[])
+    module.body = [
+        *ast.parse("\n".join(_NUMPY[name] for name in sorted(free_names(module) & _NUMPY.keys()))).body,
+        *body,
+    ]
+    ast.fix_missing_locations(module)
     try:
         source = ast.unparse(module)
     except RecursionError as error:

@@ -24,6 +24,8 @@ EPERM, ENOSYS = 1, 38
 
 _CLONE_THREAD = 0x10000
 _AF_UNIX = 1
+# With SOCK_NONBLOCK and SOCK_CLOEXEC. Not datagrams: they could be sent to any socket of the host by its path.
+_STREAMS = tuple(1 | flags for flags in (0, 0x800, 0x80000, 0x80800))
 _PRCTL_NAMES = (15, 16, 0x53564D41)  # PR_SET_NAME, PR_GET_NAME, PR_SET_VMA (glibc names its heaps)
 # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: "is it a terminal" and blocking modes
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
@@ -61,7 +63,7 @@ def _leaf(name: str) -> list[Instruction]:
     if name == "fcntl":
         return _argument_in(1, _FCNTLS)
     if name == "socketpair":
-        return _argument_in(0, (_AF_UNIX,))
+        return [*_argument_in(0, (_AF_UNIX,))[:-1], *_argument_in(1, _STREAMS)]
     if name == "prlimit64":  # its own limits only (0), which without capabilities never go up again
         return _argument_in(0, (0,))
     return [(_RET, 0, 0, ALLOW)]

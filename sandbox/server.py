@@ -23,13 +23,12 @@ import time
 import types
 from typing import Any
 
-from sandbox import child, compiler, linux, remote, wire
+from sandbox import child, compiler, linux, remote, rlimits, wire
 from sandbox.reaper import Reaper
 
 _KEEP_CHANNEL, _READY_FD, _BINARY_FD, _FIRST_FREE = 4, 5, 6, 16
 _LITTLE = 400
 LAST_FD = 256
-_SERVER_CPU_S = 30
 _HOST_CHECK_S = 1.0  # how often a long wait looks whether the host is still there
 _SETUP_FAILED = 86
 
@@ -78,16 +77,16 @@ class Server:
         if self.limits["language"] == "cpp":
             self._compile_cpp(source)
             return
-        _set_limits(self.limits)
-        budget = int(self.limits["compile_s"] + time.process_time()) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (budget, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        if not self._limited():
+            return
+        rlimits.set_soft_cpu(self.limits["compile_s"] + 1)
         try:
             self.code = compile(source, child.FILE_NAME, "exec", dont_inherit=True)
         except BaseException as error:  # noqa: BLE001  SyntaxError, ValueError (NUL), MemoryError, RecursionError
             wire.send(self.channel, wire.REFUSED, child.describe(error))
             return
         del source, payload
-        _limit_cpu(self.limits)
+        rlimits.set_cpu(self.limits)
         gc.freeze()
         wire.send(self.channel, wire.COMPILED)
 
@@ -98,7 +97,8 @@ class Server:
         if status != 0:
             _empty("/tmp")
             said = _contents(files[2], 2000).decode("utf-8", "replace")
-            wire.send(self.channel, wire.REFUSED, (said or f"g++ ended with status {status}").encode())
+            kind = wire.FAILED if status == compiler.NOT_STARTED else wire.REFUSED
+            wire.send(self.channel, kind, (said or f"g++ ended with status {status}").encode())
             return
         with open(compiler.OUTPUT, "rb") as file:
             program = wire.memory_file("program", file.read())
@@ -108,9 +108,17 @@ class Server:
         _empty("/tmp")
         for fd in files:
             os.close(fd)
-        _set_limits(self.limits)
-        _limit_cpu(self.limits)
-        wire.send(self.channel, wire.COMPILED)
+        if self._limited():
+            rlimits.set_cpu(self.limits)
+            wire.send(self.channel, wire.COMPILED)
+
+    def _limited(self) -> bool:
+        try:
+            rlimits.set_all(self.limits)
+        except (OSError, ValueError) as error:  # the host itself may not use as much: no fault of the program
+            wire.send(self.channel, wire.FAILED, f"limits: {error}".encode())
+            return False
+        return True
 
     def _test(self, payload: bytes, channel: int | None) -> None:
         """Fork, wait, report."""
@@ -247,28 +255,6 @@ def prepare_stdio() -> None:
         stream.mode = stream.buffer.raw.mode[0]  # type: ignore[attr-defined]
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-
-
-def _set_limits(limits: dict[str, Any]) -> None:
-    memory, output = limits["memory_bytes"], limits["output_bytes"]
-    for what, value in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_FSIZE, output),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, limits["open_files"]),
-        (resource.RLIMIT_NPROC, limits["threads"]),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-    ):
-        resource.setrlimit(what, (value, value))
-    stack = limits["stack_bytes"]
-    resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
-
-
-def _limit_cpu(limits: dict[str, Any]) -> None:
-    """The second line against endless tests, inherited by each of them: with room for the server's own work."""
-    last = int(time.process_time() + 2 * limits["cpu_s"]) + _SERVER_CPU_S
-    resource.setrlimit(resource.RLIMIT_CPU, (last, last))
 
 
 def _contents(fd: int, limit: int) -> bytes:

@@ -24,11 +24,12 @@ class Remote:
     Only an object that the test itself made from a class (``Stack()``) is trusted to measure, convert or compare
     itself: that is what such a test is about. It may say how it compares with another remote object, never with
     plain data: what a capitalised function returned looks the same. What any other function returned must be
-    plain data to be equal to anything.
+    plain data to be equal to anything. A method may return its object, to be gone on with: but as an answer it
+    must not contain whatever it is asked for.
     """
 
-    def __init__(self, link: Any, target: Any, type_name: str = "", *, trusted: bool = False) -> None:
-        self.__dict__.update(_link=link, _target=target, _type_name=type_name, _trusted=trusted)
+    def __init__(self, link: Any, target: Any, type_name: str = "") -> None:
+        self.__dict__.update(_link=link, _target=target, _type_name=type_name, _trusted=False, _answered=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         value = self._link.ask("call", self._target, "", args, kwargs)
@@ -55,7 +56,7 @@ class Remote:
         return self._link.ask("next", self._target)
 
     def _special(self, name: str, *args: Any) -> Any:
-        if not self._trusted:
+        if not self._trusted or (name == "__contains__" and self._answered):
             raise TypeError(f"the solution returned a {self._type_name}; expected plain data")
         return self._link.ask("call", self._target, name, args)
 
@@ -100,8 +101,9 @@ class _Method:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         value = self.owner._link.ask("call", self.owner._target, self.name, args, kwargs)
-        is_owner = isinstance(value, Remote) and value._target == self.owner._target
-        return self.owner if is_owner else value
+        if isinstance(value, Remote) and value._target == self.owner._target:  # ``return self``
+            value.__dict__.update(_trusted=self.owner._trusted, _answered=True)
+        return value
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.value, name)

@@ -25,7 +25,7 @@ _FILES: dict[str, tuple[int | None, int | None]] = {
     "lseek": (8, 62), "dup": (32, 23), "dup2": (33, None), "dup3": (292, 24), "ftruncate": (77, 46),
     "truncate": (76, 45), "fsync": (74, 82), "fdatasync": (75, 83), "mkdir": (83, None),
     "mkdirat": (258, 34), "rmdir": (84, None), "unlink": (87, None), "unlinkat": (263, 35),
-    "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276), "utimensat": (280, 88),
+    "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276),
     "statfs": (137, 43), "fstatfs": (138, 44), "fadvise64": (221, 223), "umask": (95, 166),
 }  # fmt: skip
 

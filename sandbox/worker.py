@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -17,9 +18,13 @@ _START_S, _SWEEP_S = 60.0, 30.0
 _GRACE_S = 30.0  # for a busy machine, on top of what the server itself enforces
 _STACK = 256 << 20
 
-# Two steps, because the room for the main thread's stack is laid out when a program starts.
+# Two steps, because the room for the main thread's stack is laid out when a program starts. What a host may have
+# ignored or blocked would be inherited, as would a small number of descriptors.
 _BOOT = """
-import os, resource, sys
+import os, resource, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)[1:] * 2)
 soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
 stack = int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_STACK, (stack if hard == -1 else min(stack, hard), hard))
@@ -44,6 +49,13 @@ class Outcome:
     result: bytes
 
 
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Connected sockets, the second one above the standard streams, which a host may have closed."""
+    ours, low = socket.socketpair()
+    with low:
+        return ours, socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3))
+
+
 class CompileError(Exception):
     """The program does not compile."""
 
@@ -58,7 +70,7 @@ class Zygote:
     def __init__(self, kind: str, *, level: str, scratch_mib: int = 0) -> None:
         self.kind, self.level = kind, level
         layout = layout_of(kind)
-        ours, theirs = socket.socketpair()
+        ours, theirs = _socket_pair()
         try:
             self._process = subprocess.Popen(
                 [interpreter(), "-S", "-s", "-P", "-c", _BOOT, _settings(layout, kind, level, scratch_mib),
@@ -127,9 +139,10 @@ class Server:
         except (wire.Gone, wire.Late) as error:
             self._channel.close()
             raise CompileError(f"compiling did not end ({_ending(zygote.sweep())})") from error
-        if kind == wire.REFUSED:
+        if kind != wire.COMPILED:
             self._channel.close()
-            raise CompileError(payload.decode("utf-8", "replace"))
+            said = payload[:300].decode("utf-8", "replace")
+            raise CompileError(said) if kind == wire.REFUSED else SandboxError(said)
 
     def run(self, mode: bytes, data: bytes, *, channel: socket.socket | None = None) -> Outcome:
         """Run one test in a fresh process.
@@ -197,7 +210,9 @@ def _output_bytes(limits: Limits) -> int:
 def _limits_for_server(limits: Limits, language: Language, zygote: Zygote) -> dict[str, object]:
     return {
         "language": language, "memory_bytes": (limits.memory_mib << 20) * (2 if zygote.kind == "numpy" else 1),
-        "output_bytes": _output_bytes(limits), "open_files": limits.open_files, "threads": limits.threads,
+        "output_bytes": _output_bytes(limits), "open_files": limits.open_files,
+        # Without a user namespace the kernel counts all processes of the user, our own and others.
+        "threads": limits.threads if zygote.level == "full" else None,
         "compile_s": limits.compile_s, "wall_s": limits.wall_s, "cpu_s": limits.time_limit_s,
         "stack_bytes": _STACK,
     }  # fmt: skip
