@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "klear curate --sources gsm8k.jsonl,math.json --decontaminate math500.jsonl --rejects out.jsonl > curated.jsonl",
-    "klear curate --sources top --min-tests 16 --report curate.json > curated.jsonl",
-    "klear curate --sources big.jsonl --shard 1/4 -o part1.jsonl   # … 4/4, then: klear merge part*.jsonl",
+    "klear curate --sources top --min-tests 16 --report curate.json --resume -o curated.jsonl",
 )
 
 

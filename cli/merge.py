@@ -13,6 +13,7 @@ from klear_data.sink import open_sink
 
 EXAMPLES = examples(
     "klear merge part1.jsonl part2.jsonl part3.jsonl part4.jsonl -o curated.jsonl",
+    "klear merge rejects1.jsonl rejects2.jsonl > rejects.jsonl",
 )
 
 
