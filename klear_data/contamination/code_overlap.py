@@ -10,6 +10,7 @@ with literals in the place of numbers.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -26,6 +27,7 @@ CONSTANT = -12.6
 LEAST_DICE = 0.05
 SPAN_WORDS = 12
 SPAN_EXAMPLES = 5
+COMMON_ABOVE = 3
 TEST_CHARACTERS = 4_000
 """Of the tests, how much is read for literals: those of contests run to megabytes."""
 
@@ -93,8 +95,9 @@ class CodeScorer:
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = [item for item in items if item.record.get("ability") == "code"]
         self._tasks = [_task(item.text, item.record) for item in self._items]
+        self._common = _common_literals(self._tasks)
         self._index = OverlapIndex(
-            Encoder(self._tasks, tokenise),
+            Encoder(self._tasks, self._tokens),
             [0] * len(self._items),
             likelihood=likelihood,
             formula_weight=0.0,
@@ -115,9 +118,12 @@ class CodeScorer:
                 evidence[place] = self._evidence(task, match)
         return evidence
 
+    def _tokens(self, task: str) -> list[str]:
+        return [token for token in tokenise(task) if token not in self._common]
+
     def _evidence(self, task: str, match: Match) -> Evidence:
-        own = set(tokenise(task))
-        shared = [token for token in dict.fromkeys(tokenise(self._tasks[match.item])) if token in own]
+        own = set(self._tokens(task))
+        shared = [token for token in dict.fromkeys(self._tokens(self._tasks[match.item])) if token in own]
         words = [token for token in shared if token[0] != LITERAL and token not in STOP_WORDS]
         examples = sorted((token[1:] for token in shared if token[0] == LITERAL), key=len, reverse=True)
         return {
@@ -130,6 +136,12 @@ class CodeScorer:
             "text_overlap": round(match.features.dice, 3),
             "examples": examples[:SPAN_EXAMPLES],
         }
+
+
+def _common_literals(tasks: Sequence[str]) -> frozenset[str]:
+    """Long literals that more than ``COMMON_ABOVE`` tasks state ("[1, 2, 2] is no permutation"): part of a template."""
+    held = Counter(literal for task in tasks for literal in set(literals(task)))
+    return frozenset(LITERAL + literal for literal, count in held.items() if count > COMMON_ABOVE and len(literal) > 2)
 
 
 def _is_code(problem: Problem) -> bool:

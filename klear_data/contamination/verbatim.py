@@ -6,15 +6,15 @@
 - An n-gram found in more than ``boilerplate_above`` distinct items is **boilerplate** ("the first line
   contains a single integer t") and convicts nobody alone. A prompt that holds a whole item is convicted
   whatever its n-grams are.
-- A conviction that covers less than half of its item rests on its n-grams being rare: it names them, and falls
-  if they turn out to be frequent in the training data.
+- A conviction that covers less than half of its item rests on its n-grams being rare: none may be such a sentence
+  and a few neighbouring words; it names them, and falls if they turn out to be frequent in the training data.
 - An item **shorter than n tokens** convicts a prompt that holds all of it in one piece; below
   ``MIN_SHORT_TOKENS`` tokens the prompt must be the item, as "1+1" stands in many.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ from klear_data.contamination.types import Evidence, Item
 from klear_data.text import normalise
 
 MIN_SHORT_TOKENS = 4
+_NEIGHBOURS = 3
+"""What an n-gram may hold beside a shorter run of many items, and still be no sign of having read this one."""
 SURE_COVERAGE = 0.5
 """From this share of an item on it is the item that was copied, and no sentence that everybody writes."""
 
@@ -98,6 +100,7 @@ class Verbatim:
         runs: Runs = {}
         self._runs = [[runs.setdefault(run, len(runs)) for run in runs_of(tokens, n)] for tokens in self._tokens]
         self._holders = _holders(self._runs, len(runs))
+        self._mostly_common = self._find_mostly_common(runs)
         self._templated = self._without_own_run()
         self._tiny: dict[str, int] = {}
         self._short: dict[int, list[int]] = defaultdict(list)
@@ -127,18 +130,22 @@ class Verbatim:
             "items": len(self.passages),
             "items_shorter_than_n": sum(len(tokens) < self.n for tokens in self._tokens),
             "ngrams": len(self._holders),
-            "boilerplate_ngrams": sum(len(holders) > self.boilerplate_above for holders in self._holders),
+            "boilerplate_ngrams": sum(map(self._is_common, range(len(self._holders)))),
             "boilerplate_above": self.boilerplate_above,
         }
 
-    def _is_boilerplate(self, run: int) -> bool:
+    def _is_common(self, run: int) -> bool:
         return len(self._holders[run]) > self.boilerplate_above
+
+    def _find_mostly_common(self, runs: Runs) -> list[bool]:
+        """Of each run: is it one that many passages hold, but for a few tokens at its ends."""
+        size = self.n - _NEIGHBOURS if self.n > 2 * _NEIGHBOURS else self.n
+        held = Counter(core for tokens in self._tokens for core in set(runs_of(tokens, size)))
+        return [any(held[core] > self.boilerplate_above for core in runs_of(run, size)) for run in runs]
 
     def _without_own_run(self) -> frozenset[int]:
         """Passages made of boilerplate alone: only a whole copy of one can convict."""
-        return frozenset(
-            number for number, runs in enumerate(self._runs) if runs and all(map(self._is_boilerplate, runs))
-        )
+        return frozenset(number for number, runs in enumerate(self._runs) if runs and all(map(self._is_common, runs)))
 
     def _index_short(self, texts: list[str]) -> Runs:
         """Short passages by their first tokens, and the tiny ones by their whole text."""
@@ -177,7 +184,7 @@ class Verbatim:
 
     def _weigh(self, shared: set[int]) -> Sight:
         """Weigh a text that shares n-grams: with which passages, how much of each, and is it all boilerplate."""
-        boilerplate = {run for run in shared if self._is_boilerplate(run)}
+        boilerplate = {run for run in shared if self._is_common(run)}
         suspects = {number for run in shared - boilerplate for number in self._holders[run]}
         suspects.update(*(self._templated.intersection(self._holders[run]) for run in boilerplate))
         found = [seen for number in sorted(suspects) if (seen := self._compare(number, shared, boilerplate))]
@@ -191,10 +198,12 @@ class Verbatim:
         starts = [start for start, run in enumerate(self._runs[number]) if run in shared]
         own = {run for run in self._runs[number] if run in shared} - boilerplate
         covered = {position for start in starts for position in range(start, start + n)}
-        if not own and len(covered) < len(tokens):
+        coverage = len(covered) / len(tokens)
+        if coverage < SURE_COVERAGE:
+            own = {run for run in own if not self._mostly_common[run]}
+        if not own and coverage < 1:
             return None
         first, last = _longest_row(starts)
-        coverage = len(covered) / len(tokens)
         evidence = {
             "class": "verbatim",
             "rule": f"{n}-gram" if own else "whole item",

@@ -79,6 +79,16 @@ def test_ngrams_of_many_items_do_not_convict_alone():
     assert lookup(ngram_rule(f"Paint walls. {TEMPLATE}"), f"Bake a cake. {TEMPLATE}").action == "drop"
 
 
+def test_a_sentence_of_many_items_and_the_next_words_do_not_convict():
+    sentence = "each test contains multiple test cases"
+    endings = ["the same color", "a broken clock", "seven green bottles", "no way out"]
+    items = [f"{sentence} {ending} {' '.join(f'{ending[0]}{n}' for n in range(20))}" for ending in endings]
+    prompt = f"Dogs eat. {sentence} the same color"
+    assert lookup(ngram_rule(items[0]), prompt).action == "drop"
+    assert lookup(ngram_rule(*items), prompt).evidence is None
+    assert lookup(ngram_rule(*items), f"Dogs eat. {sentence} the same color t0 t1").action == "drop"
+
+
 def test_an_item_made_of_boilerplate_alone_still_convicts_its_whole_copy():
     detector = ngram_rule(TEMPLATE, *[f"Task {number} {TEMPLATE}" for number in range(5)])
     evidence = lookup(detector, f"Bake a cake. {TEMPLATE}").evidence
