@@ -10,6 +10,6 @@ from sandbox.layout import WARM_PACKAGES
 _IMPORT = re.compile(rf"^[ \t]*+(?:import|from)[ \t][^#\n]*\b(?:{'|'.join(WARM_PACKAGES)})\b", re.MULTILINE)
 
 
-def kind_for(program: str) -> str:
-    """``numpy`` where the program imports it, else ``python``."""
-    return "numpy" if _IMPORT.search(program) else "python"
+def kind_for(*sources: str) -> str:
+    """``numpy`` where one of the sources (the program, what its tests run) imports it, else ``python``."""
+    return "numpy" if any(map(_IMPORT.search, sources)) else "python"

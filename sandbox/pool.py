@@ -114,7 +114,7 @@ class JudgePool:
     def _judge(self, job: Job) -> Judgement:
         """Judge in a worker thread. A failure of the machinery is tried once more, then it is ``XX``."""
         limits = job.limits or self.limits
-        kind = "cpp" if job.language == "cpp" else imports.kind_for(job.program)
+        kind = "cpp" if job.language == "cpp" else imports.kind_for(job.program, *job.suite.sources)
         failure = ""
         for _ in range(2):
             try:

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from sandbox import pure
 from sandbox.types import AllOf, CallTest, ScriptTest, Test, TestsError
 
-#: Names that the script's process offers by itself (`sandbox.prelude`). A test that uses modules and counters
-#: without importing them relies on the solution's imports, but means the real ones.
-_HELPERS = frozenset((
-    "ListNode", "TreeNode", *pure.NAMES, "defaultdict", "deque", "OrderedDict",
-    "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "operator", "random", "re",
-    "string", "sys", "typing",
-))  # fmt: skip
-_NUMPY = {"np": "import numpy as np", "numpy": "import numpy"}
+#: Names that the script's process offers by itself (`sandbox.prelude`).
+_HELPERS = frozenset(("ListNode", "TreeNode", *pure.NAMES, "defaultdict", "deque", "OrderedDict"))
+#: A test that uses these without importing them relies on the solution's imports, but means the real ones.
+_MODULES = {name: f"import {name}" for name in (*sys.stdlib_module_names, "numpy", "pytest")} | {
+    "np": "import numpy as np"
+}
 Convert = Callable[[list[ast.stmt]], list[CallTest] | None]
 
 
@@ -151,10 +149,8 @@ def _asserts(node: ast.AST) -> bool:
 
 def _script(body: list[ast.stmt]) -> ScriptTest:
     module = ast.Module(body=body, type_ignores=[])
-    module.body = [
-        *ast.parse("\n".join(_NUMPY[name] for name in sorted(free_names(module) & _NUMPY.keys()))).body,
-        *body,
-    ]
+    imports = [_MODULES[name] for name in sorted(_borrowed_modules(module))]
+    module.body = [*ast.parse("\n".join(imports)).body, *body]
     ast.fix_missing_locations(module)
     try:
         source = ast.unparse(module)
@@ -173,6 +169,12 @@ def _caught_names(module: ast.Module) -> set[str]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("raises", "pytest.raises"):
             places += node.args[:1]
     return {n.id for place in places for n in [place, *getattr(place, "elts", [])] if isinstance(n, ast.Name)}
+
+
+def _borrowed_modules(module: ast.Module) -> set[str]:
+    """Modules that are used (``math.pi``) without an import; what is called (``copy(x)``) is a function."""
+    called = {n.func.id for n in ast.walk(module) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    return (free_names(module) & _MODULES.keys()) - called
 
 
 def free_names(module: ast.Module) -> set[str]:

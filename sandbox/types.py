@@ -152,6 +152,13 @@ class TestSuite:
         return len(self.tests)
 
     @property
+    def sources(self) -> set[str]:
+        """Program texts of the problem: its prompt, test scripts, checkers."""
+        parts = [part for test in self.tests for part in (test.parts if isinstance(test, AllOf) else (test,))]
+        scripts = {part.source for part in parts if isinstance(part, ScriptTest)}
+        return {self.prompt} | scripts | {part.checker for part in parts if isinstance(part, CheckerTest)}
+
+    @property
     def reads_stdin(self) -> bool:
         return all(isinstance(test, StdinTest | CheckerTest) for test in self.tests)
 
