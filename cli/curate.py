@@ -21,6 +21,7 @@ from klear_data.stage import Outcome
 if TYPE_CHECKING:
     from klear_data.curation import CurateOptions
     from klear_data.curation.prepare import MakeDetector
+    from klear_data.sources.catalog import CataloguedSource
 
 EXAMPLES = examples(
     "klear curate --sources gsm8k.jsonl,math.json --decontaminate math500.jsonl --rejects out.jsonl > curated.jsonl",
@@ -61,10 +62,16 @@ def curate(
         typer.Option(metavar="NAME|FILE|DIR|GLOB", help="Benchmarks; problems that stand in one are dropped."),
     ] = None,
     ngram: Annotated[int, typer.Option(min=2, help="Words in a row that make a problem contaminated.")] = 9,
+    tokeniser: Annotated[
+        Literal["words", "whitespace", "latex"], typer.Option(help="What the words in a row are.")
+    ] = "words",
     on: Annotated[
         list[str] | None,
         typer.Option(metavar="CLASS=POLICY", help="Of a class of evidence: drop, review, keep or off; repeated."),
     ] = None,
+    scan_solutions: Annotated[
+        bool, typer.Option("--scan-solutions", help="Look responses and benchmark solutions up too.")
+    ] = False,
     filters: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Filters to switch on; `none` and `all` begin anew.")
     ] = None,
@@ -81,8 +88,13 @@ def curate(
         Ability | None, typer.Option(help="Of problems whose source does not tell.", show_default="from the columns")
     ] = None,
     require_gold: Annotated[
-        bool, typer.Option("--require-gold/--no-require-gold", help="Drop problems without an answer or tests.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--require-gold/--no-require-gold",
+            help="Drop problems without an answer or tests.",
+            show_default="unless all sources are catalogued as without",
+        ),
+    ] = None,
     check_gold: Annotated[
         bool, typer.Option("--check-gold/--no-check-gold", help="Drop answers that do not verify against themselves.")
     ] = True,
@@ -96,9 +108,16 @@ def curate(
 
     Worked solutions and responses in the source are kept as rollouts.
     """
+    from cli.decontamination import benchmark_items, policy_of
+    from klear_data.contamination import Detector, DetectorOptions
     from klear_data.curation import CurateOptions, Shard
     from klear_data.filters import Bounds, chosen_filters, parse_languages
 
+    specs, benchmarks = split_commas(sources), split_commas(decontaminate or [])
+    stdin_once(*set(specs), *set(benchmarks))
+    parts = _parts(specs)
+    if require_gold is None:
+        require_gold = not _all_without_gold(parts)
     options = CurateOptions(
         dedup=dedup,
         dedup_key=dedup_key,
@@ -115,19 +134,20 @@ def curate(
         ability=ability,
         shard=None if shard is None else Shard.parse(shard),
     )
-    specs, benchmarks = split_commas(sources), split_commas(decontaminate or [])
-    stdin_once(*set(specs), *set(benchmarks))
     if options.shard is not None and dedup == "near":
         raise UsageError(
             "--shard with --dedup near: nearly equal problems may be in two shards; expected --dedup exact; merge "
             "the parts, then run `klear curate --dedup near` on the result"
         )
-    make_detector = _detector_of(benchmarks, ngram=ngram, on=split_commas(on or []))
-    settings = {"options": repr(options), "sources": specs, "benchmarks": benchmarks, "ngram": ngram, "on": on}
+    detection = DetectorOptions(
+        n=ngram, tokeniser=tokeniser, policy=policy_of(split_commas(on or [])), scan_solutions=scan_solutions
+    )
+    make_detector = partial(Detector, benchmark_items(benchmarks), detection) if benchmarks else None
+    settings = {"options": repr(options), "sources": specs, "benchmarks": benchmarks, "detection": repr(detection)}
     _run(
         StageRun("curate", files),
         options,
-        batches=lambda run: _batches(run, specs, at_most=max_per_source),
+        batches=lambda run: _batches(run, parts, at_most=max_per_source),
         make_detector=make_detector,
         jobs=jobs or ((os.cpu_count() or 1) if check_gold else 1),
         settings={**settings, "max_per_source": max_per_source, "limit": files.limit} if resume else None,
@@ -163,23 +183,13 @@ def _run(
         journal.remove()
 
 
-def _detector_of(specs: list[str], *, ngram: int, on: list[str]) -> MakeDetector | None:
-    """How to build the detector for some benchmarks, None for none."""
-    from cli.decontamination import benchmark_items, policy_of
-    from klear_data.contamination import Detector, DetectorOptions
-
-    policy = policy_of(on)
-    return partial(Detector, benchmark_items(specs), DetectorOptions(n=ngram, policy=policy)) if specs else None
-
-
-def _batches(run: StageRun, specs: list[str], *, at_most: int | None) -> Iterator[Batch]:
-    """The rows of files and of catalogued sources, in the order named.
+def _parts(specs: list[str]) -> list[CataloguedSource | str]:
+    """The files and catalogued sources that are meant, in the order named, each once.
 
     Raises:
         UsageError: a name that is neither; told before anything is read.
     """
-    from klear_data.curation import row_batches
-    from klear_data.sources.catalog import CataloguedSource, expand_names, source_rows, where_from
+    from klear_data.sources.catalog import expand_names, where_from
     from klear_data.sources.paths import expand_sources
 
     if not specs:
@@ -193,12 +203,28 @@ def _batches(run: StageRun, specs: list[str], *, at_most: int | None) -> Iterato
             names = ", ".join(map(where_from, catalogued))
             sys.stderr.write(f"klear curate: --sources {spec} is {names}\n")
             parts += catalogued
+    return list(dict.fromkeys(parts))
 
-    def batches() -> Iterator[Batch]:
-        for part in dict.fromkeys(parts):
-            if isinstance(part, str):
-                yield from run.file_batches(part, at_most=at_most)
-            else:
-                yield from row_batches(source_rows(part, at_most=at_most))
 
-    return batches()
+def _all_without_gold(parts: list[CataloguedSource | str]) -> bool:
+    """Whether nothing but problems without answers can come; says of which sources that is known."""
+    without = [part.name for part in parts if not isinstance(part, str) and not part.gold]
+    kept = len(without) == len(parts)
+    if without:
+        fate = "they stay, and their responses unjudged; --require-gold drops them" if kept else (
+            "they go unless a duplicate brings one; --no-require-gold keeps them"
+        )  # fmt: skip
+        sys.stderr.write(f"klear curate: {', '.join(without)}: problems without answers or tests; {fate}\n")
+    return kept
+
+
+def _batches(run: StageRun, parts: list[CataloguedSource | str], *, at_most: int | None) -> Iterator[Batch]:
+    """The rows of files and of catalogued sources."""
+    from klear_data.curation import row_batches
+    from klear_data.sources.catalog import source_rows
+
+    for part in parts:
+        if isinstance(part, str):
+            yield from run.file_batches(part, at_most=at_most)
+        else:
+            yield from row_batches(source_rows(part, at_most=at_most))

@@ -39,8 +39,9 @@ def chain(seed: int) -> list[Step]:
             "curate",
             "drop duplicates, leaked benchmark problems and broken lines",
             "klear curate --sources raw/math.jsonl,raw/code.jsonl --decontaminate heldout/math.jsonl,heldout/code.jsonl"
-            " --min-tests 16 --rejects rejected.jsonl --quarantine quarantined.jsonl --report curate.json"
-            " -o curated.jsonl",
+            # All toy problems are rewordings of each other.
+            " --on edited=off,variant=off,code=off,paraphrase=off --min-tests 16"
+            " --rejects rejected.jsonl --quarantine quarantined.jsonl --report curate.json -o curated.jsonl",
         ),
         Step(
             "curate_heldout",

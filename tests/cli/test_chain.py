@@ -44,7 +44,8 @@ def curated(workshop):
     klear(
         workshop,
         "klear curate --sources raw/math.jsonl,raw/code.jsonl --decontaminate heldout/math.jsonl,heldout/code.jsonl "
-        "--min-tests 16 --quarantine bad.jsonl --report curate.json -o curated.jsonl",
+        "--on edited=off,variant=off,code=off,paraphrase=off --min-tests 16 "
+        "--quarantine bad.jsonl --report curate.json -o curated.jsonl",
     )
     klear(workshop, "head -n 8 curated.jsonl > few.jsonl")
     return workshop / "curated.jsonl"
