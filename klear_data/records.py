@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 SCHEMA = "klear/1"
 SFT_SCHEMA = "klear-sft/1"
@@ -64,8 +64,26 @@ def problem_of(record: Record) -> str | None:
     return _rollouts_problem(record.get("rollouts") or [])
 
 
-def plain_prompts(records: Sequence[Any]) -> list[str] | None:
-    """The prompts of records that are as nearly all are; ``None`` if one of them is not.
+class Plain(NamedTuple):
+    """What records that are as nearly all are hold, column by column.
+
+    Attributes:
+        prompts: what each asks.
+        golds: the answers or tests.
+        sources: each one's ``data_source``.
+        abilities: those that occur.
+        extras: how many have an ``extra_info``.
+    """
+
+    prompts: Sequence[str]
+    golds: Sequence[str]
+    sources: Sequence[str]
+    abilities: set[str]
+    extras: int
+
+
+def plain_columns(records: Sequence[Any]) -> Plain | None:
+    """The columns of records that are as nearly all are; ``None`` if one of them is not.
 
     Each must be whole (:func:`problem_of`), say its source, ask in one message of a user, and hold nothing that
     a later stage adds. The checks go column by column, several times as fast as record by record.
@@ -74,22 +92,23 @@ def plain_prompts(records: Sequence[Any]) -> list[str] | None:
         schemas, ids, abilities, prompts, reward_models, sources = zip(*map(_PLAIN_KEYS, records), strict=True)
         messages = list(map(itemgetter(0), prompts))
         roles, contents = zip(*map(itemgetter("role", "content"), messages), strict=True)
-        golds = map(itemgetter("ground_truth"), reward_models)
-        extras = map(dict.get, records, repeat("extra_info"))
+        golds = list(map(itemgetter("ground_truth"), reward_models))
+        extras = list(map(type, map(dict.get, records, repeat("extra_info"))))
+        kinds = {*abilities}
         plain = (
             {*schemas} == {SCHEMA}
-            and {*abilities} <= {*ABILITIES}
+            and kinds <= {*ABILITIES}
             and {*roles} == {"user"}
             and {*map(type, chain(ids, contents, golds, sources))} == {str}
             and {*map(type, chain(messages, reward_models))} == {dict}
             and {*map(type, prompts)} == {list}
             and {*map(len, prompts)} == {1}
-            and {*map(type, extras)} <= {dict, type(None)}
+            and {*extras} <= {dict, type(None)}
             and all(map(_LATER_KEYS.isdisjoint, records))
         )
     except (KeyError, TypeError, IndexError, ValueError):
         return None
-    return list(contents) if plain else None
+    return Plain(contents, golds, sources, kinds, extras.count(dict)) if plain else None
 
 
 def messages_problem(messages: object, key: str) -> str | None:

@@ -13,8 +13,9 @@ NORMALISER = "nfkc-casefold-ws/1"
 """Named in every record that a comparison decided, so that a change of rule is visible."""
 
 _WORD = re.compile(r"\w+")
-# ASCII in one step: capitals to small letters, what str.split() takes for a blank to a space.
-_FOLD = bytes(32 if chr(byte).isspace() else ord(chr(byte).lower()) for byte in range(128)) + bytes(128)
+ASCII_FOLD = bytes(32 if chr(byte).isspace() else ord(chr(byte).lower()) for byte in range(128))
+"""ASCII in one step: capitals to small letters, what str.split() takes for a blank to a space."""
+_FOLD = ASCII_FOLD + bytes(128)
 _BETWEEN = "\0"
 
 

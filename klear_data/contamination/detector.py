@@ -83,6 +83,18 @@ class Detector:
             verdicts[number] = Verdict(tuple(findings), sights[number].boilerplate)
         return verdicts
 
+    def candidates(self, data: bytes, ends: Any) -> Sequence[int]:
+        """Which of many prompts :meth:`lookup_many` must be asked about; all others are clean.
+
+        Args:
+            data: the prompts, normalised, in UTF-8, one after the other.
+            ends: where each ends (int64).
+        """
+        others = self._scorers or self._solutions is not None or self._tokeniser.reads_original
+        if others or not self._looks_for("verbatim"):
+            return range(len(ends))
+        return self._questions.candidates(data, ends)
+
     def count(self, verdicts: Iterable[Verdict]) -> None:
         """Count the n-grams of distinct prompts, so that those frequent among them convict nobody alone."""
         for verdict in verdicts:

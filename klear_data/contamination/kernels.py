@@ -60,10 +60,14 @@ def tokenise(texts: Sequence[str], classes: Any) -> Texts:
     """Cut texts into tokens, each of these a hash."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     ends = np.cumsum(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
-    data = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+    return tokenise_bytes(b"".join(encoded), ends, classes)
+
+
+def tokenise_bytes(data: bytes, ends: Any, classes: Any) -> Texts:
+    """The same of texts in UTF-8 one after the other, with the places where they end (int64)."""
     tokens = np.empty(len(data), dtype=np.uint64)  # only what is written costs memory
-    starts = np.zeros(len(texts) + 1, dtype=np.int64)
-    _tokenise(data, ends, classes, tokens, starts)
+    starts = np.zeros(len(ends) + 1, dtype=np.int64)
+    _tokenise(np.frombuffer(data, dtype=np.uint8), ends, classes, tokens, starts)
     return tokens[: starts[-1]], starts
 
 
@@ -80,6 +84,15 @@ def find(texts: Texts, table: NgramTable) -> tuple[Any, Any]:
     found = np.empty((2, len(tokens)), dtype=np.int32)
     count = _find(tokens, starts, table.n, table.keys, table.bits, found)
     return found[0, :count], found[1, :count]
+
+
+def candidates(texts: Texts, tables: Sequence[NgramTable], *, shorter_than: int) -> list[int]:
+    """Texts that may hold an n-gram of one of the tables, and those of fewer tokens than so many."""
+    may = np.diff(texts[1]) < shorter_than
+    for table in tables:
+        may[find(texts, table)[0]] = True
+    numbers: list[int] = np.flatnonzero(may).tolist()
+    return numbers
 
 
 def sharing(texts: Texts, table: NgramTable, holders: Lists, least: Any) -> tuple[Any, Any]:

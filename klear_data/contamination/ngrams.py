@@ -77,6 +77,13 @@ class Finder:
                     finds[place].setdefault(number, []).append((start, run))
         return finds
 
+    def candidates(self, data: bytes, ends: Any, *, shorter_than: int) -> list[int]:
+        """Texts, prepared and in UTF-8, that may hold a run; and those of fewer tokens than so many."""
+        from klear_data.contamination import kernels
+
+        classes, tables = self._tables
+        return kernels.candidates(kernels.tokenise_bytes(data, ends, classes), tables, shorter_than=shorter_than)
+
     @cached_property
     def _tables(self) -> tuple[Any, list[Any]]:
         from klear_data.contamination import kernels

@@ -124,6 +124,10 @@ class Verbatim:
                     sights[number] = self._whole(self._tiny[text.normalised], sights[number])
         return sights
 
+    def candidates(self, data: bytes, ends: Any) -> list[int]:
+        """Of texts in UTF-8 one after the other, which :meth:`look` may see something in; where each ends (int64)."""
+        return self._finder.candidates(data, ends, shorter_than=MIN_SHORT_TOKENS)
+
     def notes(self) -> dict[str, Any]:
         """What was compared against, for the stage's report."""
         return {

@@ -9,18 +9,18 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import compress
+from itertools import compress, pairwise
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from klear_data.contamination import CLEAN, Detector, Problem, Verdict
 from klear_data.curation.options import CurateOptions
 from klear_data.dedup import key_text
-from klear_data.filters import has_gold
+from klear_data.filters import is_gold
 from klear_data.jsonl import MAX_LEVELS, Batch, glance, parse_object, to_line
-from klear_data.records import SCHEMA, Record, plain_prompts, problem_of
+from klear_data.records import SCHEMA, Record, plain_columns, problem_of
 from klear_data.sources import to_record
 from klear_data.text import normalise_many, prompt_text
 
@@ -30,12 +30,39 @@ KEY_BYTES = 16
 SIGNABLE, HAS_GOLD, NOTED, DROPPED = 1, 2, 4, 8
 """Flags of a row: its stamp can be put at the end of its line; it has a gold; something is noted; it is dropped."""
 
-Rows = tuple[Sequence[int], list[bytes], list[Record], list[str]]
-"""Numbers, lines without their newline, records and prompts, one entry a row."""
+KERNELS_AFTER = 10_000
+"""So many rows are normalised in plain Python before the kernels are loaded, which takes as long as these do."""
 
 MakeDetector = Callable[[], Detector]
 Note = dict[str, Any]
 """``reason`` and ``evidence`` of a row that is dropped, or the ``verdict`` of one that is suspect."""
+
+
+class Rows(NamedTuple):
+    """Columns, one entry a row.
+
+    Attributes:
+        numbers: of the lines in the file.
+        lines: without their newline.
+        records: parsed.
+        prompts: what each asks.
+        golds: its answer or tests.
+        sources: its ``data_source``.
+        flags: :data:`SIGNABLE` or not.
+        rollouts: how many it brings.
+    """
+
+    numbers: Sequence[int]
+    lines: list[bytes]
+    records: list[Record]
+    prompts: Sequence[str]
+    golds: Sequence[str]
+    sources: Sequence[str]
+    flags: Sequence[int]
+    rollouts: Sequence[int]
+
+    def where(self, own: Sequence[bool]) -> Rows:
+        return Rows._make(list(compress(column, own)) for column in self)
 
 
 @dataclass(slots=True)
@@ -65,7 +92,7 @@ class Prepared:
     lines: list[bytes] = field(default_factory=list)
     keys: bytearray = field(default_factory=bytearray)
     flags: bytearray = field(default_factory=bytearray)
-    sources: list[str] = field(default_factory=list)
+    sources: Sequence[str] = field(default_factory=list)
     rollouts: array[int] = field(default_factory=lambda: array("I"))
     notes: dict[int, Note] = field(default_factory=dict)
     bad: list[tuple[int, str, bytes]] = field(default_factory=list)
@@ -85,30 +112,44 @@ class Preparer:
         self._options = options
         self._detector = detector
         self._filters = options.row_filters()
+        self._rows_seen = 0
 
     def __call__(self, batch: Batch) -> Prepared:
         ready = Prepared(batch.name, len(batch))
-        numbers, lines, records, texts = self._plain_rows(batch) or self._rows(batch, ready)
-        prompts, texts = texts, normalise_many(texts)
-        keyed = [key_text(text, latex=True) for text in prompts] if self._options.dedup_key == "latex" else texts
-        keys = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest() for text in keyed]
-        verdicts = self._verdicts(texts, records)
-        ready.suspects = [(key, verdict) for key, verdict in zip(keys, verdicts, strict=True) if verdict.findings]
+        rows = self._plain_rows(batch) or self._rows(batch, ready)
+        texts, asked = self._normalised(rows.prompts)
+        verdicts = self._verdicts(texts, asked, rows.records)
+        if self._options.dedup_key == "latex":
+            texts = [key_text(prompt, latex=True).encode("utf-8", "surrogatepass") for prompt in rows.prompts]
+        keys = [blake2b(text, digest_size=KEY_BYTES).digest() for text in texts]
+        ready.suspects = [(keys[position], verdict) for position, verdict in verdicts.items() if verdict.findings]
         shard = self._options.shard
         if shard is not None:
             ready.all_keys = b"".join(keys)
             own = [shard.owns(int.from_bytes(key[:8], "little")) for key in keys]
             ready.foreign += own.count(False)
-            numbers, lines = list(compress(numbers, own)), list(compress(lines, own))
-            records, keys = list(compress(records, own)), list(compress(keys, own))
-            verdicts = list(compress(verdicts, own))
-        ready.numbers.extend(numbers)
-        ready.lines = lines
+            rows, keys = rows.where(own), list(compress(keys, own))
+            positions = compress(range(len(own)), own)
+            verdicts = {new: verdicts[old] for new, old in enumerate(positions) if old in verdicts}
+        ready.numbers.extend(rows.numbers)
+        ready.lines = rows.lines
         ready.keys += b"".join(keys)
-        ready.sources = [record["data_source"] for record in records]
-        ready.rollouts.extend([len(record.get("rollouts") or ()) for record in records])
-        self._judge(ready, records, verdicts)
+        ready.sources = rows.sources
+        ready.rollouts.extend(rows.rollouts)
+        self._judge(ready, rows, verdicts)
         return ready
+
+    def _normalised(self, prompts: Sequence[str]) -> tuple[list[bytes], Sequence[int]]:
+        """Prompts after normalising, in UTF-8; and the positions of those that the detector must look at."""
+        self._rows_seen += len(prompts)
+        everyone = range(len(prompts))
+        if self._rows_seen <= KERNELS_AFTER:
+            return [text.encode("utf-8", "surrogatepass") for text in normalise_many(prompts)], everyone
+        from klear_data.curation import kernels
+
+        data, ends = kernels.fold(prompts)
+        asked = everyone if self._detector is None else self._detector.candidates(data, ends)
+        return [data[start:end] for start, end in pairwise([0, *ends.tolist()])], asked
 
     def _plain_rows(self, batch: Batch) -> Rows | None:
         """The rows of a batch in which every line is a record of the usual keys; ``None`` for any other batch."""
@@ -117,10 +158,11 @@ class Preparer:
             records = list(map(orjson.loads, lines))
         except orjson.JSONDecodeError:
             return None
-        texts = plain_prompts(records)
-        if texts is None or set(map(itemgetter(-1), lines)) != {ord("}")} or _is_deep(lines, records):
+        plain = plain_columns(records)
+        if plain is None or set(map(itemgetter(-1), lines)) != {ord("}")} or _is_deep(lines, plain.extras):
             return None
-        return batch.numbers, lines, records, texts
+        flags, rollouts = bytes([SIGNABLE]) * len(lines), bytes(len(lines))
+        return Rows(batch.numbers, lines, records, *plain[:3], flags, rollouts)
 
     def _rows(self, batch: Batch, ready: Prepared) -> Rows:
         """The rows of any batch that fit a schema, one by one; the others are put with the bad lines."""
@@ -141,43 +183,55 @@ class Preparer:
             numbers.append(number)
             lines.append(line.rstrip())
             records.append(record)
-        return numbers, lines, records, [prompt_text(record["prompt"]) for record in records]
+        return Rows(
+            numbers,
+            lines,
+            records,
+            prompts=[prompt_text(record["prompt"]) for record in records],
+            golds=[record["reward_model"]["ground_truth"] for record in records],
+            sources=[record["data_source"] for record in records],
+            flags=[0 if "curation" in record else SIGNABLE for record in records],
+            rollouts=[len(record.get("rollouts") or ()) for record in records],
+        )
 
-    def _verdicts(self, texts: list[str], records: list[Record]) -> list[Verdict]:
+    def _verdicts(self, texts: list[bytes], asked: Sequence[int], records: list[Record]) -> dict[int, Verdict]:
+        """By position, where they are not clean."""
         if self._detector is None:
-            return [CLEAN] * len(texts)
-        return self._detector.lookup_many(list(map(Problem._make, zip(texts, records, strict=True))))
+            return {}
+        problems = [Problem(texts[position].decode("utf-8", "surrogatepass"), records[position]) for position in asked]
+        verdicts = zip(asked, self._detector.lookup_many(problems), strict=True)
+        return {position: verdict for position, verdict in verdicts if verdict is not CLEAN}
 
-    def _judge(self, ready: Prepared, records: list[Record], verdicts: list[Verdict]) -> None:
+    def _judge(self, ready: Prepared, rows: Rows, verdicts: dict[int, Verdict]) -> None:
         """Flags and notes of this run's rows."""
-        flags = [HAS_GOLD if golden else 0 for golden in map(has_gold, records)]
-        for position, record in enumerate(records):
-            if "curation" not in record:
-                flags[position] |= SIGNABLE
-        for position, verdict in enumerate(verdicts):
-            if verdict is not CLEAN:
-                ready.notes[position] = {"verdict": verdict}
-                flags[position] |= NOTED
+        records = rows.records
+        flags = [
+            flag | HAS_GOLD if golden else flag
+            for flag, golden in zip(rows.flags, map(is_gold, rows.golds), strict=True)
+        ]
+        for position, verdict in verdicts.items():
+            ready.notes[position] = {"verdict": verdict}
+            flags[position] |= NOTED
         positions, left = list(range(len(records))), records
         for check in self._filters:
             found = list(map(check, left))
+            if not any(found):
+                continue
             for position, rejection in zip(positions, found, strict=True):
                 if rejection is not None:
                     ready.notes[position] = {"reason": rejection.reason, "evidence": rejection.evidence}
                     flags[position] |= NOTED | DROPPED
-            if any(found):
-                positions = [position for position in positions if not flags[position] & DROPPED]
-                left = [records[position] for position in positions]
+            positions = [position for position in positions if not flags[position] & DROPPED]
+            left = [records[position] for position in positions]
         ready.flags += bytes(flags)
 
 
-def _is_deep(lines: list[bytes], records: list[Record]) -> bool:
+def _is_deep(lines: list[bytes], extras: int) -> bool:
     """Whether one of these plain records may be nested deeper than is allowed; told from all lines together.
 
-    Each has its own brackets and those of its prompt, its message, its reward model, and its ``extra_info`` if it
-    has one. Only where all brackets of a line besides these could be too many are the lines counted one by one.
+    Each has its own brackets and those of its prompt, its message, its reward model, and ``extras`` of them those of
+    ``extra_info``. Only where all brackets of a line besides these could be too many are lines counted one by one.
     """
     data = b"".join(lines)
-    extras = sum(isinstance(record.get("extra_info"), dict) for record in records)
     more = data.count(b"{") + data.count(b"[") - 4 * len(lines) - extras
     return more > MAX_LEVELS - 5 and any(line.count(b"{") + line.count(b"[") > MAX_LEVELS for line in lines)

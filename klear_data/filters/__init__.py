@@ -10,6 +10,7 @@ from klear_data.filters.checks import (
     answer_filter,
     gold_filter,
     has_gold,
+    is_gold,
     prompt_filter,
     suite_filter,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "chosen_filters",
     "gold_filter",
     "has_gold",
+    "is_gold",
     "parse_languages",
     "prompt_filter",
     "row_filters",

@@ -58,5 +58,9 @@ def answer_filter(record: Record) -> Rejection | None:
 
 
 def has_gold(record: Record) -> bool:
-    gold: str = record["reward_model"]["ground_truth"]
+    return is_gold(record["reward_model"]["ground_truth"])
+
+
+def is_gold(gold: str) -> bool:
+    """Whether this is an answer or tests, and not one of the ways to say that there is none."""
     return len(gold) > 16 or gold.strip().lower() not in NO_ANSWER  # tests may be megabytes
