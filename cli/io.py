@@ -17,10 +17,11 @@ from typing import Any
 
 from cli.options import StageFiles
 from cli.progress import Progress
-from klear_data.errors import KlearError, RecordError, UsageError
+from cli.tables import Table
+from klear_data.errors import KlearError, RecordError
 from klear_data.jsonl import STDIO, BadLine, Batch, Source, to_line
 from klear_data.records import Check, Record, problem_of
-from klear_data.sink import JsonSink, ResumableSink, Sink, open_sink
+from klear_data.sink import JsonSink, Sink, open_sink
 from klear_data.stage import Drop, Fan, Ledger, Lines, Outcome
 
 
@@ -36,15 +37,21 @@ class StageRun:
     Args:
         stage: its name on the command line.
         files: from the shared options.
-        resume: keep finished records on disk and skip those that an earlier run left there; says why the
-            last of them does not belong to this run, None if it does.
+        open_output: makes the sink of ``--output`` where its suffix does not say all.
+        keeps: that sink keeps finished records on disk when the run is interrupted.
     """
 
-    def __init__(self, stage: str, files: StageFiles, *, resume: Check | None = None) -> None:
+    def __init__(
+        self,
+        stage: str,
+        files: StageFiles,
+        *,
+        open_output: Callable[[str], Sink] = open_sink,
+        keeps: bool = False,
+    ) -> None:
         self.files = files
-        self._resume = resume
-        self._to_skip = 0
-        self._last_id: object = None
+        self._open_output = open_output
+        self._keeps = keeps
         self.ledger = Ledger(stage)
         self._progress = Progress(quiet=files.quiet)
         self._interrupted = False
@@ -63,20 +70,9 @@ class StageRun:
             problem = check(record)
             if problem is not None:
                 self.bad_line(BadLine(where, problem, to_line(record).rstrip(b"\n")))
-            elif self.ledger.out < self._to_skip:
-                self._skip(where, record)
             else:
                 self._arrived.append((record, line))
                 yield record
-
-    def _skip(self, where: str, record: Record) -> None:
-        self.ledger.out += 1
-        self.ledger.lines += 1
-        if self.ledger.out == self._to_skip and record["id"] != self._last_id:
-            raise UsageError(
-                f"{where}: record {record['id']}, where the interrupted run had {self._last_id}; expected the same "
-                f"input; pass that, or remove {self.files.output}.partial to begin anew"
-            )
 
     def _with_lines(self, path: str) -> Iterator[tuple[str, Record, bytes]]:
         self._source = Source(path)
@@ -147,19 +143,14 @@ class StageRun:
             report = self._open_report(stack)
             self._rejects = self._optional_sink(stack, self.files.rejects)
             self._quarantine = self._optional_sink(stack, self.files.quarantine)
-            output = stack.enter_context(self._open_output())
+            output = stack.enter_context(self._open_output(self.files.output))
             for outcome in outcomes():
                 self._put(outcome, output)
                 self._show_progress()
             self._progress.close()
             self.ledger.check()
-            if self.ledger.out < self._to_skip and not self._interrupted:
-                raise UsageError(
-                    f"{self.files.output}.partial: {self._to_skip} finished records, but the input has only "
-                    f"{self.ledger.out}; expected the same input; pass that, or remove the file to begin anew"
-                )
             if self._interrupted and self.files.output != STDIO:
-                kept = "what is finished is kept" if self._resume else "not written"
+                kept = "what is finished is kept" if self._keeps else "not written"
                 raise Interrupted(f"{self.files.output}: {kept}, the run was interrupted; run it again")
             if report is not None:
                 report.write({**self.ledger.as_dict(), "seconds": round(self._progress.seconds, 3)})
@@ -171,22 +162,6 @@ class StageRun:
 
     def _show_progress(self) -> None:
         self._progress.update(self.ledger, self._source.fraction_read() if self._source else None)
-
-    def _open_output(self) -> Sink:
-        if self._resume is None:
-            return open_sink(self.files.output)
-        sink = ResumableSink(self.files.output)
-        problem = self._resume(sink.last) if sink.last is not None else None
-        if problem is not None:
-            raise UsageError(
-                f"{sink.partial}: {problem}; expected an earlier run with the same settings; run with those, or "
-                f"remove the file to begin anew"
-            )
-        if sink.finished:
-            self._to_skip = sink.finished
-            self._last_id = (sink.last or {}).get("id")
-            self.ledger.notes["resumed_after"] = sink.finished
-        return sink
 
     def _open_report(self, stack: ExitStack) -> Sink | None:
         path = self.files.report
@@ -257,7 +232,8 @@ def run_stage(
     *,
     check: Check = problem_of,
     ledger_notes: Callable[[], dict[str, Any]] | None = None,
-    resume: Check | None = None,
+    open_output: Callable[[str], Sink] = open_sink,
+    keeps: bool = False,
 ) -> None:
     """Run a stage that maps a stream of records to a stream of outcomes.
 
@@ -267,9 +243,9 @@ def run_stage(
         transform: records in, outcomes out, in order.
         check: what a record must have for this stage.
         ledger_notes: called after the last record; further counts for the report and the closing table.
-        resume: see :class:`StageRun`.
+        open_output, keeps: see :class:`StageRun`.
     """
-    run = StageRun(stage, files, resume=resume)
+    run = StageRun(stage, files, open_output=open_output, keeps=keeps)
 
     def outcomes() -> Iterator[Outcome]:
         yield from transform(run.records(check))
@@ -287,9 +263,11 @@ def closing_table(ledger: Ledger, seconds: float) -> str:
         f"dropped {ledger.rejected.total():,}  quarantined {ledger.quarantined:,}  ({seconds:.1f} s)"
     )
     rows = [(reason, f"{count:,}") for reason, count in ledger.rejected.most_common()]
-    rows += [(key.replace("_", " "), _note(value)) for key, value in ledger.notes.items()]
+    notes = [(key, value) for key, value in ledger.notes.items() if not isinstance(value, Table)]
+    rows += [(key.replace("_", " "), _note(value)) for key, value in notes]
     width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join([head, *(f"  {name:<{width}}  {value}" for name, value in rows)]) + "\n"
+    tables = [str(value) for value in ledger.notes.values() if isinstance(value, Table)]
+    return "\n".join([head, *(f"  {name:<{width}}  {value}" for name, value in rows), *tables]) + "\n"
 
 
 def _note(value: object) -> str:

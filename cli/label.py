@@ -9,7 +9,9 @@ import typer
 
 from cli.io import run_stage
 from cli.options import StageFiles, examples, stage_options
-from klear_data.difficulty import label_difficulty
+from cli.tables import Table
+from klear_data.difficulty import difficulty_problem, label_difficulty
+from klear_data.label_counts import LabelCounts
 from klear_data.records import Record, rewards_problem
 
 EXAMPLES = examples(
@@ -28,20 +30,25 @@ def label(
 ) -> None:
     """Add the difficulty of each problem: its pass rate over the rollouts that could be scored.
 
-    Rollouts whose verifier failed count as unscored and enter no rate.
+    Rollouts whose verifier failed count as unscored and enter no rate. What other labelers said is kept.
     """
-    table: dict[str, dict[str, int]] = {}
+    counts = LabelCounts()
 
     def labelled(records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
             result = label_difficulty(record, hard_below=hard_below, labeler=labeler)
-            row = table.setdefault(f"{record['ability']}/{record.get('data_source', '?')}", {})
-            difficulty = result["difficulty"]
-            for key, count in ((difficulty["label"], 1), ("unscored_rollouts", difficulty["unscored"])):
-                row[key] = row.get(key, 0) + count
+            counts.add(result)
             yield result
 
     def notes() -> dict[str, Any]:
-        return table
+        rows = counts.rows()
+        return {"by_source": Table(rows)} if rows else {}
 
-    run_stage("label", files, labelled, check=rewards_problem, ledger_notes=notes)
+    run_stage("label", files, labelled, check=_problem, ledger_notes=notes)
+
+
+def _problem(record: Record) -> str | None:
+    found = rewards_problem(record)
+    if found is None and record.get("difficulty") is not None:
+        return difficulty_problem(record, needed_by="keeping what an earlier labeler said")
+    return found

@@ -17,10 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from klear_data.errors import RecordError
+from klear_data.export.rows import record_of
 from klear_data.jsonl import as_json, parse_object, to_line
 from klear_data.records import Record
 
 _JSON_COLUMNS = b"klear.json_columns"
+CELL_COLUMN = b"klear.cell_column"
+"""Metadata of an export: its rows become records by :func:`klear_data.export.rows.record_of`."""
 _BATCH_ROWS = 1024
 
 
@@ -34,10 +37,14 @@ def read_rows(stream: IO[bytes], name: str) -> Iterator[Record]:
         file = pq.ParquetFile(stream)
     except (pa.ArrowInvalid, OSError) as error:
         raise RecordError(f"{name}: not a Parquet file ({error}); expected one, as its suffix says") from None
-    json_columns = set(orjson.loads((file.schema_arrow.metadata or {}).get(_JSON_COLUMNS, b"[]")))
+    metadata = file.schema_arrow.metadata or {}
+    json_columns = set(orjson.loads(metadata.get(_JSON_COLUMNS, b"[]")))
     for batch in file.iter_batches(batch_size=_BATCH_ROWS):
         for row in map(as_json, batch.to_pylist()):
-            yield _restored(row, json_columns) if json_columns else row
+            if CELL_COLUMN in metadata:
+                yield record_of(row)
+            else:
+                yield _restored(row, json_columns) if json_columns else row
 
 
 def _restored(row: Record, json_columns: set[str]) -> Record:

@@ -50,6 +50,7 @@ _DIFFICULTY = _object(
         "unscored": {"type": "integer"},
         "label": {"enum": ["easy", "hard", "unscored"]},
         "labeler": {"type": ["string", "null"]},
+        "others": {"type": "array", "items": {"type": "object"}, "description": "earlier labelers, latest first"},
     },
     ["pass_rate", "scored", "unscored", "label"],
 )

@@ -1,11 +1,21 @@
 """Labels and the two formats: what counts, what is kept, what is left out."""
 
+import json
+
 import pytest
 
-from klear_data.difficulty import label_difficulty, wilson_interval
-from klear_data.rl_format import labelled_problem, rl_prompts
+from klear_data.difficulty import (
+    difficulties,
+    difficulty_by,
+    difficulty_problem,
+    label_difficulty,
+    wilson_interval,
+)
+from klear_data.label_counts import LabelCounts
+from klear_data.rl_format import RlRules, rl_problem, rl_prompts
 from klear_data.sft_format import SftFormatter, sft_problem
-from klear_data.stage import Drop, Fan
+from klear_data.stage import AccountingError, Drop, Fan
+from klear_data.think_tags import normalised
 
 
 def rollout(verdict, reward=None, *, index=0, finish_reason="stop"):
@@ -71,6 +81,60 @@ def test_wilson_interval_agrees_with_the_textbook():
     assert wilson_interval(0, 0) is None
 
 
+def test_a_rollout_that_never_came_is_unscored_too():
+    given = record("AC", "WA")
+    given["rollouts"].append(rollout("WA", index=2, finish_reason="error"))
+    difficulty = label_difficulty(given)["difficulty"]
+    assert (difficulty["pass_rate"], difficulty["scored"], difficulty["unscored"]) == (0.5, 2, 1)
+
+
+def test_labels_of_several_labelers_stand_side_by_side():
+    first = label_difficulty(record("AC", "AC"), labeler="small")
+    second = label_difficulty({**first, "rollouts": record("WA")["rollouts"]}, labeler="large")
+    third = label_difficulty(second, labeler="middle")
+    assert [one["labeler"] for one in difficulties(third)] == ["middle", "large", "small"]
+    assert difficulty_by(third, None)["pass_rate"] == 0.0
+    assert difficulty_by(third, "small") == first["difficulty"]
+    assert difficulty_by(third, "nobody") is None
+
+
+def test_a_labeler_that_labels_again_replaces_what_it_said():
+    first = label_difficulty(label_difficulty(record("AC"), labeler="a"), labeler="b")
+    again = label_difficulty({**first, "rollouts": record("WA")["rollouts"]}, labeler="a")
+    assert [(one["labeler"], one["pass_rate"]) for one in difficulties(again)] == [("a", 0.0), ("b", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("difficulty", "said"),
+    [
+        (None, "klear label"),
+        ({"label": "medium"}, "'medium'"),
+        ({"label": "easy", "pass_rate": "high"}, "'high'"),
+        ({"label": "easy", "pass_rate": 2}, "0 to 1"),
+        ({"label": "easy", "others": [1]}, "difficulty.others"),
+        ({"label": "easy", "pass_rate": 1, "labeler": "a"}, "only by a"),
+    ],
+)
+def test_a_difficulty_that_cannot_be_used_is_named(difficulty, said):
+    given = record("AC") if difficulty is None else record("AC", difficulty=difficulty)
+    problem = difficulty_problem(given, needed_by="--keep majority", labeler="b" if "only by" in said else None)
+    assert said in problem
+
+
+def test_labels_are_counted_by_ability_and_source():
+    counts = LabelCounts()
+    for given in (record("AC"), record("WA", "WA"), record("XX"), record(), record("AC", data_source="other")):
+        counts.add(label_difficulty(given))
+    rows = counts.rows()
+    assert list(rows) == ["math/other", "math/toy", "all"]
+    toy = rows["math/toy"]
+    assert [toy[key] for key in ("problems", "easy", "hard", "unscored", "unscored_rollouts")] == [4, 1, 1, 2, 1]
+    assert toy["pass_rate"] == 0.5
+    assert rows["math/other"]["ci95"] is None
+    assert rows["all"]["problems"] == 5
+    assert LabelCounts().rows() == {}
+
+
 def formatted(given, **options):
     formatter = SftFormatter(**options)
     (outcome,) = formatter([given])
@@ -96,6 +160,7 @@ def test_true_if_easy_keeps_mistakes_on_hard_problems_only(label, kept):
 def test_true_if_easy_asks_for_a_label():
     assert "klear label" in sft_problem("true-if-easy")(record("AC"))
     assert sft_problem("all")(record("AC")) is None
+    assert "difficulty.label" in sft_problem("true-if-easy")(record("AC", difficulty={"pass_rate": 1}))
 
 
 def test_a_problem_without_a_kept_response_is_dropped_with_its_reason():
@@ -113,9 +178,28 @@ def test_truncated_responses_are_dropped_unless_asked_for():
     assert kept_verdicts(formatted(given, truncated="keep")[0]) == ["AC", "WA"]
 
 
-def test_a_limit_takes_accepted_responses_first_and_keeps_their_order():
-    outcome, _ = formatted(record("WA", "AC", "WA", "AC"), max_per_prompt=3)
-    assert [line["id"][-1] for line in outcome.lines] == ["0", "1", "3"]
+def test_a_limit_keeps_the_share_of_right_responses_and_the_order():
+    given = record(*["AC"] * 4 + ["WA"] * 12)
+    outcome, formatter = formatted(given, max_per_prompt=4)
+    assert sorted(kept_verdicts(outcome)) == ["AC", "WA", "WA", "WA"]
+    indices = [int(line["id"].split("/")[1]) for line in outcome.lines]
+    assert indices == sorted(indices)
+    assert formatter.left_out == {"over_max_per_prompt": 12}
+
+
+def test_a_limit_keeps_a_right_response_where_there_is_one():
+    assert kept_verdicts(formatted(record(*["WA"] * 15, "AC"), max_per_prompt=1)[0]) == ["AC"]
+
+
+def test_the_draw_hangs_on_seed_and_record_and_on_nothing_else():
+    given = record(*["AC"] * 16)
+
+    def ids(records, seed):
+        outcomes = list(SftFormatter(max_per_prompt=4, seed=seed)(records))
+        return [line["id"] for line in outcomes[-1].lines]
+
+    assert ids([given], 1) == ids([record("WA", "AC"), given], 1)
+    assert len({tuple(ids([given], seed)) for seed in range(8)}) > 4
 
 
 def test_an_sft_line_is_prompt_and_response():
@@ -142,7 +226,7 @@ def test_problems_with_forgeable_verdicts_stay_out_of_rl_unless_asked_for():
     (outcome,) = rl_prompts([given])
     assert isinstance(outcome, Drop)
     assert outcome.reason == "weak_tests"
-    assert list(rl_prompts([given], keep_weak=True)) == [given]
+    assert list(rl_prompts([given], RlRules(keep_weak=True))) == [given]
 
 
 def test_rl_keeps_records_as_they_are_unless_rollouts_are_left_out():
@@ -150,4 +234,96 @@ def test_rl_keeps_records_as_they_are_unless_rollouts_are_left_out():
     assert list(rl_prompts([given])) == [given]
     (slim,) = rl_prompts([given], without_rollouts=True)
     assert set(given) - set(slim) == {"rollouts"}
-    assert "klear label" in labelled_problem(record("AC"))
+    assert "klear label" in rl_problem(RlRules())(record("AC"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "rules", "verdicts", "keys"),
+    [
+        ("all_right", {"drop_extremes": True}, "AC AC", {}),
+        ("all_wrong", {"drop_extremes": True, "keep": "all"}, "WA XX", {}),
+        (None, {"drop_extremes": True, "keep": "all"}, "WA AC", {}),
+        ("unscored", {"drop_extremes": True, "keep": "all"}, "XX", {}),
+        ("too_few_scored", {"min_scored": 2}, "AC XX", {}),
+        (None, {"keep": "all"}, "WA", {}),
+        ("no_gold", {"keep": "all"}, "AC", {"reward_model": {"ground_truth": " "}}),
+    ],
+)
+def test_each_rule_of_rl_has_its_name_and_its_reason(reason, rules, verdicts, keys):
+    given = label_difficulty(record(*verdicts.split(), **keys))
+    assert rl_problem(RlRules(**rules))(given) is None
+    (outcome,) = rl_prompts([given], RlRules(**rules))
+    assert (outcome.reason if isinstance(outcome, Drop) else None) == reason
+
+
+def code(num_tests):
+    tests = json.dumps({"inputs": ["1\n"] * num_tests, "outputs": ["1\n"] * num_tests})
+    return label_difficulty(record("AC", ability="code", reward_model={"ground_truth": tests}))
+
+
+@pytest.mark.parametrize(
+    ("num_tests", "rules", "reason"),
+    [
+        (16, {}, None),
+        (15, {}, "too_few_tests"),
+        (15, {"min_tests": 4}, None),
+        (1, {"keep": "all"}, None),
+        (3, {"keep": "all", "min_tests": 4}, "too_few_tests"),
+    ],
+)
+def test_the_majority_rule_asks_for_sixteen_tests_of_a_code_problem(num_tests, rules, reason):
+    (outcome,) = rl_prompts([code(num_tests)], RlRules(**rules))
+    assert (outcome.reason if isinstance(outcome, Drop) else None) == reason
+    if reason:
+        assert outcome.evidence["tests"] == num_tests
+
+
+def test_the_rule_looks_at_the_labeler_that_was_named():
+    given = label_difficulty(label_difficulty(record("AC"), labeler="a"), labeler="b")
+    given["difficulty"]["pass_rate"] = 0.0
+    assert [isinstance(one, Drop) for one in rl_prompts([given], RlRules(labeler="a"))] == [False]
+    assert [isinstance(one, Drop) for one in rl_prompts([given], RlRules(labeler="b"))] == [True]
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("<think>a</think>b", "<think>\na\n</think>\n\nb"),
+        ("\n<think>\na\n</think>\n\nb\n", "<think>\na\n</think>\n\nb"),
+        ("a\n</think> b", "<think>\na\n</think>\n\nb"),
+        ("<think></think>b", "<think>\n\n</think>\n\nb"),
+        ("<think>a</think>\n \n    code", "<think>\na\n</think>\n\n    code"),
+        ("b", "b"),
+        ("<think>a", "<think>a"),
+        ("well <think>a</think>b", "well <think>a</think>b"),
+        ("<think>a</think>b<think>c</think>d", "<think>a</think>b<think>c</think>d"),
+    ],
+)
+def test_think_tags_are_written_one_way_and_twice_is_once(written, wanted):
+    assert normalised(written) == wanted
+    assert normalised(wanted) == wanted
+
+
+def test_what_was_cut_inside_its_thinking_is_left_out_even_where_no_finish_reason_says_so():
+    given = record("AC", "FE", "WA", "WA")
+    for one, completion in zip(given["rollouts"], ("<think>a</think>b", "<think>a", " ", "x"), strict=True):
+        one.update(completion=completion, finish_reason=None)
+    given["rollouts"][3]["finish_reason"] = "error"
+    outcome, formatter = formatted(given)
+    assert [line["messages"][-1]["content"] for line in outcome.lines] == ["<think>\na\n</think>\n\nb"]
+    assert formatter.left_out == {"think_unclosed": 1, "empty": 1, "sampling_failed": 1}
+    assert formatter.counts()["responses"] == {"in": 4, "out": 1, "left_out": 3}
+    outcome, _ = formatted(given, truncated="keep", think_tags="as-is")
+    assert [line["messages"][-1]["content"] for line in outcome.lines] == ["<think>a</think>b", "<think>a"]
+
+
+def test_a_response_that_gets_lost_is_a_bug_and_not_a_count():
+    formatter = SftFormatter(responses_in=2, responses_out=1)
+    with pytest.raises(AccountingError):
+        formatter.counts()
+
+
+def test_responses_with_equal_indices_get_ids_of_their_own():
+    given = record("AC", "AC")
+    given["rollouts"][1]["index"] = 0
+    assert [line["id"][-2:] for line in formatted(given)[0].lines] == ["/0", "/1"]

@@ -1,0 +1,1 @@
+"""Training data for other people's trainers: verl and TRL."""
