@@ -89,8 +89,9 @@ class SftFormatter:
 
     def _choose(self, record: Record) -> tuple[list[int], Counter[str]]:
         """Positions of the responses to keep, and why the others go."""
-        easy = (difficulty_by(record, self.labeler) or {}).get("label") == "easy"
-        only_true = self.correctness == "only-true" or (self.correctness == "true-if-easy" and easy)
+        only_true = self.correctness == "only-true"
+        if self.correctness == "true-if-easy":
+            only_true = (difficulty_by(record, self.labeler) or {}).get("label") == "easy"
         kept: list[int] = []
         reasons: Counter[str] = Counter()
         for position, rollout in enumerate(record["rollouts"]):

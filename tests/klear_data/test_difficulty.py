@@ -157,6 +157,12 @@ def test_true_if_easy_keeps_mistakes_on_hard_problems_only(label, kept):
     assert kept_verdicts(outcome) == kept
 
 
+def test_a_difficulty_that_no_rule_looks_at_may_hold_anything():
+    given = record("AC", difficulty={"others": 5})
+    assert sft_problem("all")(given) is None
+    assert kept_verdicts(formatted(given)[0]) == ["AC"]
+
+
 def test_true_if_easy_asks_for_a_label():
     assert "klear label" in sft_problem("true-if-easy")(record("AC"))
     assert sft_problem("all")(record("AC")) is None
