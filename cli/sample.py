@@ -2,103 +2,198 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import count, islice
 from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.io import run_stage
-from cli.options import StageFiles, examples, stage_options
-from klear_data.errors import UsageError
+from cli.engines import Backend, EngineWhenNeeded, Settings, shower
+from cli.io import StageRun, run_stage
+from cli.options import StageFiles, examples, say, stage_options
+from klear_data.errors import CapabilityError, UsageError
+from klear_data.generate.drive import drive
+from klear_data.generate.kept import KeptSink
+from klear_data.generate.types import Prompt, Sampled, SamplingParams
 from klear_data.records import Record
+from klear_data.sink import open_sink
+from klear_data.stage import Lines, Outcome
 
 EXAMPLES = examples(
     "klear sample problems.jsonl --model Qwen/Qwen3-0.6B --n 16 --max-tokens 4096 --resume -o rollouts.jsonl",
-    "klear sample problems.jsonl --model runs/sft/final --n 4 --seed 7 | klear reward-math > judged.jsonl",
+    "klear sample problems.jsonl --model Qwen/Qwen3-8B --backend openai --base-url http://127.0.0.1:8000/v1 --n 4",
 )
+
+ORDER_WINDOW = 4096
+"""Prompts read beyond the oldest unfinished one, where results come out in the order of the input."""
+
+DRY_RUN_RECORDS = 2
 
 
 @stage_options()
 def sample(
     files: StageFiles,
-    model: Annotated[str, typer.Option(metavar="ID_OR_DIR", help="Model folder or Hub id.")],
+    model: Annotated[str, typer.Option(metavar="ID_OR_DIR", help="Model folder, Hub id, or a server's name for it.")],
     n: Annotated[int, typer.Option(min=1, help="Completions a problem.")] = 16,
-    backend: Annotated[Literal["transformers"], typer.Option(help="What runs the model.")] = "transformers",
+    backend: Annotated[Backend, typer.Option(help="What runs the model.")] = "transformers",
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="openai: the server, with its /v1; its key is $OPENAI_API_KEY.")
+    ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the most likely token.")] = 1.0,
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = 0.95,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest completion.")] = 32768,
     seed: Annotated[int, typer.Option(help="With a record's id it decides every draw.")] = 0,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system prompt before the others.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Ends a completion; may be repeated.")] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to the rollouts that are there.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep finished records and go on after them.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Completions written at the same time.")] = 64,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep finished records and do only the rest.")] = False,
+    unordered: Annotated[
+        bool, typer.Option("--unordered", help="Write records as they finish, not in the order of the input.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show prompts and settings, sample nothing.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="transformers: completions written at the same time.")] = 64,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Of the weights; auto is as saved.")
     ] = "auto",
     device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cpu, cuda, …", show_default="what is there")
+        str | None, typer.Option(metavar="NAME", help="transformers: cpu, cuda, …", show_default="what is there")
     ] = None,
+    tensor_parallel: Annotated[int, typer.Option(min=1, help="vllm: devices that share each layer.")] = 1,
+    data_parallel: Annotated[int, typer.Option(min=1, help="vllm: copies of the model.")] = 1,
+    max_model_len: Annotated[
+        int | None, typer.Option(min=1, help="vllm: context in tokens.", show_default="the model's")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="openai: requests at the same time.")] = 64,
+    timeout: Annotated[float, typer.Option(min=0.001, help="openai: seconds for one request.")] = 1800.0,
+    retries: Annotated[int, typer.Option(min=0, help="openai: attempts after a failed one.")] = 5,
+    patience: Annotated[float, typer.Option(min=0.0, help="openai: seconds a server may be busy or gone.")] = 300.0,
 ) -> None:
     """Sample completions of a model for every record.
 
-    The result depends on the seed and the record's id, not on the batch size or the order of the records.
+    The result depends on the seed and the record's id, not on the batch size or the order of the records
+    (docs/sampling.md says how far this holds for each backend).
     """
-    from klear_data.generate import transformers_backend as engine
-    from klear_data.generate.types import Prompt, SamplingParams
-
     try:
-        params = SamplingParams(n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+        params = SamplingParams(n, temperature, top_p, max_tokens, seed, tuple(stop or ()))
     except ValueError as error:
         raise UsageError(f"klear sample: {error}; change the option") from None
-    language_model, tokenizer = engine.load_model_and_tokenizer(model, dtype=dtype, device=device)
-    note = engine.template_note(tokenizer)
-    if note is not None:
-        sys.stderr.write(f"klear sample: {note}\n")
-    settings: dict[str, Any] = {
-        "model": model,
-        "backend": backend,
-        "n": n,
-        "temperature": temperature,
-        "top_p": top_p,
-        "max_tokens": max_tokens,
-        "seed": seed,
-    }
-    counts: Counter[str] = Counter()
+    settings = Settings(
+        model, backend, params, base_url=base_url, batch_size=batch_size, dtype=dtype, device=device,
+        tensor_parallel=tensor_parallel, data_parallel=data_parallel, max_model_len=max_model_len,
+        concurrency=concurrency, timeout_s=timeout, retries=retries, patience_s=patience,
+    )  # fmt: skip
+    stage = _Sampling(settings, system=system, append=append, window=None if unordered or resume else ORDER_WINDOW)
+    if dry_run:
+        stage.show(files)
+        return
+    kept = KeptSink(files.output, stage.wanted(), ordered=not unordered) if resume else None
+    stage.run(files, kept)
 
-    def sampled(records: Iterable[Record]) -> Iterator[Record]:
-        waiting: deque[Record] = deque()
+
+class _Sampling:
+    """One run: records in, records with rollouts out, and the counts on the way."""
+
+    def __init__(self, settings: Settings, *, system: str | None, append: bool, window: int | None) -> None:
+        params = settings.params
+        self._settings, self._system, self._append, self._window = settings, system, append, window
+        self._written: dict[str, Any] = {
+            "model": settings.model,
+            "backend": settings.backend,
+            "n": params.n,
+            "temperature": params.temperature,
+            "top_p": params.top_p,
+            "max_tokens": params.max_tokens,
+            "seed": params.seed,
+        }
+        if params.stop:
+            self._written["stop"] = list(params.stop)
+        if system is not None:
+            self._written["system"] = system
+        self.counts: Counter[str] = Counter()
+
+    def wanted(self) -> dict[str, Any]:
+        """What the records of an earlier run must say for this one to go on with them."""
+        wanted = {"stop": None, "system": None, **self._written}
+        return {key: value for key, value in wanted.items() if not (self._append and key == "n")}
+
+    def run(self, files: StageFiles, kept: KeptSink | None) -> None:
+        with closing(EngineWhenNeeded(self._settings)) as engine:
+            run_stage(
+                "sample", files, lambda records: self._outcomes(engine, records, kept),
+                ledger_notes=lambda: dict(self.counts), keeps=kept is not None,
+                open_output=open_sink if kept is None else lambda _: kept,
+            )  # fmt: skip
+        if self.counts["failed_rollouts"]:
+            again = "run again with --resume to try those once more" if kept else "see `sampling.failed` of the records"
+            raise CapabilityError(
+                f"{files.output}: {self.counts['failed_rollouts']} rollouts of {self.counts['failed_records']} records "
+                f"failed, all else is written; expected a server that answers each request; {again}"
+            )
+
+    def show(self, files: StageFiles) -> None:
+        """The settings and the first prompts as they would be sent."""
+        note, shown = shower(self._settings)
+        for key, value in self._written.items():
+            say(f"{key}: {value}")
+        if note:
+            say(f"note: {note}")
+        for record in islice(StageRun("sample", files).records(), DRY_RUN_RECORDS):
+            say(f"\nrecord {record['id']}, {self._settings.params.n} completions of:")
+            say(shown(self._prompt(record).messages))
+
+    def _prompt(self, record: Record) -> Prompt:
+        messages = record["prompt"]
+        if self._system is not None:
+            messages = [{"role": "system", "content": self._system}, *messages]
+        earlier = (record.get("rollouts") or []) if self._append else []
+        first = max((one.get("index", at) + 1 for at, one in enumerate(earlier)), default=0)
+        return Prompt(record["id"], messages, first)
+
+    def _outcomes(
+        self, engine: EngineWhenNeeded, records: Iterable[Record], kept: KeptSink | None
+    ) -> Iterator[Outcome]:
+        waiting: dict[int, Record] = {}
+        done_before: deque[Lines] = deque()
+        numbers = count()
 
         def prompts() -> Iterator[Prompt]:
             for record in records:
-                waiting.append(record)
-                yield Prompt(record["id"], record["prompt"], len(record.get("rollouts") or []) if append else 0)
+                if kept is not None and kept.takes(record):
+                    self.counts["kept_from_before"] += 1
+                    done_before.append(Lines(b"", 1))
+                    continue
+                waiting[next(numbers)] = record
+                yield self._prompt(record)
 
-        for result in engine.generate(language_model, tokenizer, prompts(), params, batch_size=batch_size):
-            record = waiting.popleft()
-            rollouts = [completion.as_rollout() for completion in result.completions]
-            counts["tokens"] += sum(rollout["num_tokens"] for rollout in rollouts)
-            counts["truncated"] += sum(rollout["finish_reason"] == "length" for rollout in rollouts)
-            counts["prompts_too_long"] += result.prompt_too_long
-            yield _with_rollouts(record, rollouts, settings, append=append, too_long=result.prompt_too_long)
+        for number, result in drive(engine, prompts(), window=self._window):
+            yield from _emptied(done_before)
+            record = waiting.pop(number)
+            yield self._with_rollouts(record, result)
+        yield from _emptied(done_before)
 
-    def of_this_run(record: Record) -> str | None:
-        wanted = {key: value for key, value in settings.items() if not (append and key == "n")}
-        found = {key: record.get("sampling", {}).get(key) for key in wanted}
-        return None if found == wanted else f"its records were sampled with {found}"
+    def _with_rollouts(self, record: Record, result: Sampled) -> Record:
+        rollouts = [completion.as_rollout() for completion in result.completions]
+        self.counts["tokens"] += sum(rollout["num_tokens"] or 0 for rollout in rollouts)
+        self.counts["truncated"] += sum(rollout["finish_reason"] == "length" for rollout in rollouts)
+        self.counts["prompts_too_long"] += result.prompt_too_long
+        if result.failed:
+            self.counts["failed_rollouts"] += len(result.failed)
+            self.counts["failed_records"] += 1
+        sampling = dict(self._written)
+        if result.prompt_too_long:
+            sampling["prompt_too_long"] = True
+        if result.failed:
+            sampling["failed"] = [failure.as_entry() for failure in result.failed]
+        earlier = record.get("rollouts") if self._append else None
+        if earlier:
+            sampling["n"] = len(earlier) + self._settings.params.n
+            sampling["appended_to"] = record.get("sampling")
+            rollouts = [*earlier, *rollouts]
+        return {**record, "sampling": sampling, "rollouts": rollouts}
 
-    run_stage("sample", files, sampled, ledger_notes=lambda: dict(counts), resume=of_this_run if resume else None)
 
-
-def _with_rollouts(
-    record: Record, rollouts: list[dict[str, Any]], settings: dict[str, Any], *, append: bool, too_long: bool
-) -> Record:
-    sampling = dict(settings)
-    if too_long:
-        sampling["prompt_too_long"] = True
-    earlier = record.get("rollouts") if append else None
-    if earlier:
-        sampling["n"] = len(earlier) + len(rollouts)
-        sampling["appended_to"] = record.get("sampling")
-        rollouts = [*earlier, *rollouts]
-    return {**record, "sampling": sampling, "rollouts": rollouts}
+def _emptied(queue: deque[Lines]) -> Iterator[Lines]:
+    while queue:
+        yield queue.popleft()

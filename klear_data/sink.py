@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import json
 import os
@@ -18,7 +17,7 @@ from klear_data.records import Record
 from klear_data.stdout import ClosedPipe, StdoutSink, stdout_errors
 
 __all__ = [
-    "ClosedPipe", "FileSink", "JsonSink", "ParquetSink", "ResumableSink", "Sink", "StdoutSink",
+    "ClosedPipe", "FileSink", "JsonSink", "ParquetSink", "Sink", "StdoutSink",
     "open_sink", "stdout_errors", "unwritable",
 ]  # fmt: skip
 
@@ -146,83 +145,6 @@ class JsonSink(FileSink):
 
     def _write(self, record: Record) -> None:
         self._stream.write(json.dumps(record, ensure_ascii=False, indent=2).encode(errors="backslashreplace") + b"\n")
-
-
-class ResumableSink:
-    """Records in ``FILE.partial``, on disk as they finish, which becomes ``FILE`` when the stage is done.
-
-    A run that was killed leaves the partial file; the next one cuts off a half-written last line and goes on
-    after the last whole record.
-
-    Attributes:
-        finished: the records found in the partial file: how many, and the last one.
-
-    Raises:
-        UsageError: the path is stdout or not plain ``.jsonl``, can't be written, or another run is writing it.
-    """
-
-    def __init__(self, path: str) -> None:
-        if not path.lower().endswith(".jsonl"):
-            raise UsageError(
-                f"--output {path}: can't be resumed; expected a .jsonl file with --resume; name one with -o FILE.jsonl"
-            )
-        self.path = Path(os.path.realpath(path))
-        self.partial = self.path.with_name(self.path.name + ".partial")
-        self.finished = 0
-        self.last: Record | None = None
-        try:
-            self._stream = open(self.partial, "a+b")  # noqa: SIM115  (closed in __exit__)
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._recover()
-        except BlockingIOError:
-            raise UsageError(
-                f"{self.partial}: another run is writing it; expected one run at a time; wait for it or stop it"
-            ) from None
-        except OSError as error:
-            raise unwritable(self.path, error) from None
-
-    def _recover(self) -> None:
-        end = 0
-        self._stream.seek(0)
-        for line in self._stream:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                self.last = parse_object(line)
-            except ValueError as error:
-                raise UsageError(
-                    f"{self.partial}:{self.finished + 1}: {error}; expected the finished records of an earlier run; "
-                    f"cut the file before this line, or remove it to begin anew"
-                ) from None
-            self.finished += 1
-            end += len(line)
-        self._stream.seek(end)
-        self._stream.truncate()
-
-    def write(self, record: Record) -> None:
-        self.write_lines(to_line(record))
-
-    def write_lines(self, data: bytes) -> None:
-        try:
-            self._stream.write(data)
-            self._stream.flush()
-        except OSError as error:
-            raise unwritable(self.path, error) from None
-
-    def __enter__(self) -> ResumableSink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            if kind is None:
-                os.replace(self.partial, self.path)
-            self._stream.close()  # and with it the lock
-        except OSError as problem:
-            raise unwritable(self.path, problem) from None
 
 
 def open_sink(path: str) -> Sink:

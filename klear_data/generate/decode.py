@@ -47,6 +47,7 @@ def decode(
     eos_ids: set[int],
     room: int | None,
     on_finish: OnFinish,
+    is_stop: Callable[[list[int]], bool] | None = None,
 ) -> None:
     """Write every row to its end.
 
@@ -58,6 +59,7 @@ def decode(
         eos_ids: tokens that end a completion.
         room: the model's context in tokens, None if unbounded; each row stops there at the latest.
         on_finish: called with (row number, tokens, logprobs, reason) as soon as a row ends.
+        is_stop: says of a row's tokens so far whether they end it.
     """
     import torch
 
@@ -90,10 +92,11 @@ def decode(
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
                 limits[row] -= 1
-                if token in eos_ids or limits[row] == 0:
+                stopped = token in eos_ids or (is_stop is not None and is_stop(tokens[row]))
+                if stopped or limits[row] == 0:
                     limits[row] = 0
                     open_rows -= 1
-                    on_finish(row, tokens[row], logprobs[row], "stop" if token in eos_ids else "length")
+                    on_finish(row, tokens[row], logprobs[row], "stop" if stopped else "length")
             if not open_rows:
                 return
             if open_rows <= COMPACT_BELOW * len(alive):

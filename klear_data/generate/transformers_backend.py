@@ -34,6 +34,45 @@ def load_model_and_tokenizer(path: str | Path, *, dtype: str = "auto", device: s
     torch = require("torch", extra="train", needed_by="loading a model")
     transformers = require("transformers", extra="train", needed_by="loading a model")
     transformers.utils.logging.disable_progress_bar()  # loading is not what the user waits for
+    tokenizer = load_tokenizer(path)
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded(path, error) from error
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise UsageError(
+            f"{path}: the tokenizer has {len(tokenizer)} tokens but the model embeds "
+            f"{model.get_input_embeddings().num_embeddings}; expected a tokenizer that fits; use the model's own"
+        )
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(path: str | Path) -> Any:
+    """The tokenizer of a model folder or of a hub id.
+
+    Raises:
+        UsageError: there is none, or it can't be read.
+        CapabilityError: transformers is not installed.
+    """
+    transformers = require("transformers", extra="train", needed_by="loading a tokenizer")
+    check_folder(path)
+    try:
+        return transformers.AutoTokenizer.from_pretrained(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded(path, error) from error
+
+
+def _not_loaded(path: str | Path, error: Exception) -> UsageError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UsageError(
+        f"{path}: the model can't be loaded ({reason}); expected a causal language model with its tokenizer; check "
+        "the path or the id"
+    )
+
+
+def check_folder(path: str | Path) -> None:
+    """Raise UsageError if a path is no model folder and can't be an id of the hub either."""
     folder = Path(path)
     # What is not ORG/NAME can't be a hub id; asking the hub for it would only take time.
     is_local = folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") != 1
@@ -43,22 +82,6 @@ def load_model_and_tokenizer(path: str | Path, *, dtype: str = "auto", device: s
             f"{path}: this {state}; expected a model folder in Hugging Face format (config.json, weights, "
             "tokenizer) or a hub id like Qwen/Qwen3-8B; check the path"
         )
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(path))
-        model = transformers.AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(
-            f"{path}: the model can't be loaded ({reason}); expected a causal language model with its "
-            "tokenizer; check the path or the id"
-        ) from error
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        raise UsageError(
-            f"{path}: the tokenizer has {len(tokenizer)} tokens but the model embeds "
-            f"{model.get_input_embeddings().num_embeddings}; expected a tokenizer that fits; use the model's own"
-        )
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return model.eval(), tokenizer
 
 
 def template_note(tokenizer: Any) -> str | None:
@@ -73,12 +96,15 @@ def encode_prompt(tokenizer: Any, messages: list[dict[str, Any]]) -> list[int]:
 
     A template that opens ``<think>`` itself leaves it in the prompt: the completion then starts inside it.
     """
-    if template_note(tokenizer) is None:
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        ids = tokenizer(text, add_special_tokens=False).input_ids
-    else:
-        ids = tokenizer("".join(message["content"] + "\n\n" for message in messages)).input_ids
-    return list(ids)
+    templated = template_note(tokenizer) is None  # the template writes the special tokens itself
+    return list(tokenizer(prompt_text(tokenizer, messages), add_special_tokens=not templated).input_ids)
+
+
+def prompt_text(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
+    """A chat as the text that :func:`encode_prompt` makes tokens of."""
+    if template_note(tokenizer) is not None:
+        return "".join(message["content"] + "\n\n" for message in messages)
+    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
 
 def generate(
@@ -103,30 +129,44 @@ def generate(
     prompts = iter(prompts)
     per_window = max(1, WINDOW_BATCHES * batch_size // params.n)
     while window := list(islice(prompts, per_window)):
-        yield from _generate_window(model, tokenizer, window, params, batch_size, on_sampled)
+        results: dict[int, Sampled] = {}
+        for finished in generate_window(model, tokenizer, window, params, batch_size=batch_size, on_sampled=on_sampled):
+            results.update(finished)
+        yield from (results[at] for at in range(len(window)))
 
 
-def _generate_window(
+def generate_window(
     model: Any,
     tokenizer: Any,
     window: list[Prompt],
     params: SamplingParams,
+    *,
     batch_size: int,
-    on_sampled: Callable[[Sampled], None] | None,
-) -> list[Sampled]:
+    on_sampled: Callable[[Sampled], None] | None = None,
+) -> Iterator[list[tuple[int, Sampled]]]:
+    """Sample some prompts, sorted by length so that a batch holds prompts of about one length.
+
+    Yields:
+        After each batch the prompts that it finished, each by its position in the window.
+    """
     eos_ids = end_tokens(model, tokenizer)
     room: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     encoded = [encode_prompt(tokenizer, prompt.messages) for prompt in window]
     written: list[list[Completion]] = [[] for _ in window]
-    results: dict[int, Sampled] = {}
+    finished: list[tuple[int, Sampled]] = []
 
     def finish(at: int, completion: Completion, *, too_long: bool = False) -> None:
         written[at].append(completion)
         if len(written[at]) == params.n:
             completions = sorted(written[at], key=lambda one: one.index)
-            results[at] = Sampled(window[at].record_id, encoded[at], completions, too_long)
+            sampled = Sampled(window[at].record_id, encoded[at], completions, too_long)
+            finished.append((at, sampled))
             if on_sampled is not None:
-                on_sampled(results[at])
+                on_sampled(sampled)
+
+    def text_of(ids: list[int]) -> str:
+        # Special tokens stay: some tokenizers count <think> among them.
+        return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)  # type: ignore[no-any-return]
 
     order = sorted(range(len(window)), key=lambda at: (len(encoded[at]), at))
     jobs: list[tuple[int, int]] = []  # (prompt, rollout index)
@@ -135,6 +175,11 @@ def _generate_window(
         if room is not None and len(encoded[at]) >= room:
             for index in indices:
                 finish(at, Completion(index, "", "length", [], []), too_long=True)
+        elif not encoded[at]:
+            raise UsageError(
+                f"record {window[at].record_id}: its prompt has no token; expected at least one to go on from; give "
+                "the messages a text, or the tokenizer a chat template"
+            )
         else:
             jobs += [(at, index) for index in indices]
 
@@ -148,15 +193,70 @@ def _generate_window(
             row: int, ids: list[int], logprobs: list[float], reason: FinishReason, batch: Any = batch
         ) -> None:
             at, index = batch[row]
-            shown = ids[:-1] if reason == "stop" else ids
-            # Special tokens stay: some tokenizers count <think> among them.
-            text = tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            finish(at, Completion(index, text, reason, ids, logprobs))
+            text = text_of(ids[:-1] if ids[-1] in eos_ids else ids)
+            finish(at, Completion(index, before_stop(text, params.stop), reason, ids, logprobs))
 
         decode(
-            model, [encoded[at] for at in distinct], rows, params, eos_ids=eos_ids, room=room, on_finish=on_finish
+            model, [encoded[at] for at in distinct], rows, params, eos_ids=eos_ids, room=room, on_finish=on_finish,
+            is_stop=stop_detector(text_of, params.stop),
         )  # fmt: skip
-    return [results[at] for at in range(len(window))]
+        yield finished
+        finished = []
+    if finished:
+        yield finished
+
+
+def before_stop(text: str, stop: tuple[str, ...]) -> str:
+    """The text up to the first of the stop texts.
+
+    >>> before_stop("a. b. c", (". ", "b"))
+    'a'
+    """
+    return text[: min((found for one in stop if (found := text.find(one)) >= 0), default=len(text))]
+
+
+def stop_detector(text_of: Callable[[list[int]], str], stop: tuple[str, ...]) -> Callable[[list[int]], bool] | None:
+    """Says of a row's tokens whether a stop text has just been written; None where there is none to look for."""
+    if not stop:
+        return None
+    # A token holds a byte at least; four more, in case the tail begins inside a character.
+    tail = max(len(one.encode()) for one in stop) + 4
+    return lambda ids: any(one in text_of(ids[-tail:]) for one in stop)
+
+
+class TransformersEngine:
+    """See :class:`klear_data.generate.types.Engine`: a window of prompts at a time, handed out batch by batch."""
+
+    def __init__(
+        self, path: str, params: SamplingParams, *, batch_size: int = 64, dtype: str = "auto", device: str | None = None
+    ) -> None:
+        self._model, self._tokenizer = load_model_and_tokenizer(path, dtype=dtype, device=device)
+        self.note = template_note(self._tokenizer)
+        self._params, self._batch_size = params, batch_size
+        self._pending: list[tuple[int, Prompt]] = []
+        self._numbers: list[int] = []
+        self._window: Iterator[list[tuple[int, Sampled]]] = iter(())
+
+    def wants_more(self) -> bool:
+        return len(self._pending) * self._params.n < WINDOW_BATCHES * self._batch_size
+
+    def submit(self, number: int, prompt: Prompt) -> None:
+        self._pending.append((number, prompt))
+
+    def step(self) -> list[tuple[int, Sampled]]:
+        finished = next(self._window, None)
+        if finished is None:
+            pending, self._pending = self._pending, []
+            self._numbers = [number for number, _ in pending]
+            window = [prompt for _, prompt in pending]
+            self._window = generate_window(
+                self._model, self._tokenizer, window, self._params, batch_size=self._batch_size
+            )
+            finished = next(self._window, [])
+        return [(self._numbers[at], sampled) for at, sampled in finished]
+
+    def close(self) -> None:
+        pass
 
 
 def end_tokens(model: Any, tokenizer: Any) -> set[int]:

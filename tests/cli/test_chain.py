@@ -130,7 +130,7 @@ def test_a_killed_run_resumes_without_gap_or_repeat(curated, workshop):
     assert partial.exists()
     with partial.open("ab") as file:
         file.write(b'{"schema": "klear/1", "id": "half-wri')  # as a kill in the middle of a write leaves it
-    assert b"resumed after" in klear(workshop, line).stderr
+    assert b"kept from before" in klear(workshop, line).stderr
     assert not partial.exists()
     assert completions((workshop / "resumed.jsonl").read_bytes()) == completions(klear(workshop, SAMPLE).stdout)
 

@@ -6,9 +6,6 @@ import subprocess
 
 import pytest
 
-from cli.io import run_stage
-from cli.options import StageFiles
-from klear_data.errors import UsageError
 from tests.cli.conftest import BIN, judged, lines, parsed
 
 
@@ -90,17 +87,3 @@ def test_limit_does_not_wait_for_a_line_it_will_not_read(limit):
     assert len(parsed(process.stdout.read())) == limit
     process.stdin.close()
     process.stdout.close()
-
-
-@pytest.mark.parametrize(
-    ("now", "said"), [((1, 3, 4), "where the interrupted run had"), ((1,), "but the input has only 1")]
-)
-def test_a_resumed_run_refuses_another_input(tmp_path, now, said):
-    (tmp_path / "in.jsonl").write_bytes(lines([judged(n) for n in now]))
-    partial = tmp_path / "out.jsonl.partial"
-    partial.write_bytes(lines([judged(1), judged(2)]))
-    files = StageFiles(input=str(tmp_path / "in.jsonl"), output=str(tmp_path / "out.jsonl"), quiet=True)
-    with pytest.raises(UsageError, match=said):
-        run_stage("test", files, lambda records: records, resume=lambda last: None)
-    assert parsed(partial.read_bytes()) == [judged(1), judged(2)]
-    assert not (tmp_path / "out.jsonl").exists()

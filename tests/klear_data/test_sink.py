@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from klear_data.errors import UsageError
-from klear_data.sink import JsonSink, ResumableSink, open_sink
+from klear_data.sink import JsonSink, open_sink
 
 RECORD = {"id": "1", "text": "\u2028"}
 
@@ -50,29 +50,3 @@ def test_json_holds_what_utf8_can_not(tmp_path):
     with JsonSink(str(tmp_path / "report.json")) as sink:
         sink.write({"\ud800": 1})
     assert json.loads((tmp_path / "report.json").read_bytes()) == {"\ud800": 1}
-
-
-def test_two_runs_do_not_write_one_partial_file(tmp_path):
-    path = str(tmp_path / "out.jsonl")
-    with ResumableSink(path) as first:
-        first.write(RECORD)
-        with pytest.raises(UsageError, match="another run"):
-            ResumableSink(path)
-    assert json.loads((tmp_path / "out.jsonl").read_bytes()) == RECORD
-
-
-def test_a_damaged_partial_file_is_said_with_its_line(tmp_path):
-    partial = tmp_path / "out.jsonl.partial"
-    partial.write_bytes(b'{"id": "1"}\n\x00\x00\n')
-    with pytest.raises(UsageError, match=r"out\.jsonl\.partial:2: .*remove it"):
-        ResumableSink(str(tmp_path / "out.jsonl"))
-    assert partial.read_bytes() == b'{"id": "1"}\n\x00\x00\n'
-
-
-def test_a_half_written_last_line_is_cut_off(tmp_path):
-    partial = tmp_path / "out.jsonl.partial"
-    partial.write_bytes(b'{"id": "1"}\n{"id"')
-    with ResumableSink(str(tmp_path / "out.jsonl")) as sink:
-        assert (sink.finished, sink.last) == (1, {"id": "1"})
-        sink.write({"id": "2"})
-    assert (tmp_path / "out.jsonl").read_bytes() == b'{"id": "1"}\n{"id":"2"}\n'
