@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.decontamination import benchmark_items, policy_of
+from cli.decontamination import benchmark_items, benchmark_names, policy_of
 from cli.options import Input, Limit, Quiet, Report, examples, say, split_commas, stdin_once
-from klear_data.errors import RecordError, UsageError
+from klear_data.errors import RecordError
 from klear_data.jsonl import STDIO
 from klear_data.records import Record
 
@@ -48,10 +48,8 @@ def audit_decontamination(
     from klear_data.contamination import Detector, DetectorOptions
     from klear_data.contamination.audit import audit
 
-    specs = split_commas(decontaminate)
+    specs = benchmark_names(decontaminate)
     stdin_once(input, report, *specs)
-    if not specs:
-        raise UsageError("--decontaminate: empty; expected benchmark files or names; name at least one")
     policy = policy_of(split_commas(on or []))
     detector = Detector(benchmark_items(specs), DetectorOptions(n=ngram, policy=policy))
     result = audit(detector, _problems(input, limit), seed=seed, per_edit=per_edit or None)

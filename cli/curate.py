@@ -108,12 +108,12 @@ def curate(
 
     Worked solutions and responses in the source are kept as rollouts.
     """
-    from cli.decontamination import benchmark_items, policy_of
+    from cli.decontamination import benchmark_items, benchmark_names, policy_of
     from klear_data.contamination import Detector, DetectorOptions
     from klear_data.curation import CurateOptions, Shard
     from klear_data.filters import Bounds, chosen_filters, parse_languages
 
-    specs, benchmarks = split_commas(sources), split_commas(decontaminate or [])
+    specs, benchmarks = split_commas(sources), benchmark_names(decontaminate or [])
     stdin_once(*set(specs), *set(benchmarks))
     parts = _parts(specs)
     if require_gold is None:

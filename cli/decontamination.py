@@ -6,10 +6,23 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast, get_args
 
+from cli.options import split_commas
 from klear_data.errors import UsageError
 
 if TYPE_CHECKING:
     from klear_data.contamination import Item, Policy
+
+
+def benchmark_names(values: Sequence[str]) -> list[str]:
+    """What ``--decontaminate`` names, comma-separated or repeated.
+
+    Raises:
+        UsageError: the option is there and names nothing, as where a shell's variable is empty.
+    """
+    for value in values:
+        if not split_commas([value]):
+            raise UsageError("--decontaminate: empty; expected benchmark files or names; name at least one")
+    return split_commas(list(values))
 
 
 def benchmark_items(specs: Sequence[str]) -> list[Item]:

@@ -93,6 +93,9 @@ def test_a_wrong_type_names_the_key_and_what_to_do(shell, change, said):
         ("klear curate --sources none.jsonl", "none.jsonl"),
         ("klear curate --sources OpenThoughts4", "OpenThoughts3"),
         ("klear curate --sources top:zero", "top:K"),
+        ("klear curate --sources - --decontaminate ''", "--decontaminate: empty"),
+        ("klear curate --sources - --decontaminate a.jsonl --decontaminate ,", "--decontaminate: empty"),
+        ("klear audit-decontamination --decontaminate ''", "--decontaminate: empty"),
     ],
 )
 def test_usage_errors_exit_2_and_name_the_culprit(shell, line, said):
