@@ -3,7 +3,7 @@
 import pytest
 
 from klear_data.records import problem_of, rewards_problem
-from klear_data.rl_format import labelled_problem
+from klear_data.rl_format import RlRules, rl_problem
 from tests.cli.conftest import judged
 
 
@@ -33,5 +33,5 @@ def test_a_reward_is_a_number_that_can_be_averaged(reward):
 
 @pytest.mark.parametrize("rate", [True, "0.7", [0.7]])
 def test_a_pass_rate_is_a_number_or_null(rate):
-    assert "difficulty.pass_rate" in labelled_problem(judged(1, difficulty={"pass_rate": rate}))
-    assert labelled_problem(judged(1, difficulty={"pass_rate": None})) is None
+    assert "difficulty.pass_rate" in rl_problem(RlRules())(judged(1, difficulty={"pass_rate": rate}))
+    assert rl_problem(RlRules())(judged(1, difficulty={"pass_rate": None})) is None
