@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from klear_data.errors import CapabilityError, KlearError, UsageError, require
-from klear_data.generate.transformers_backend import check_folder, encode_prompt, template_note
+from klear_data.generate.transformers_backend import before_stop, check_folder, encode_prompt, template_note
 from klear_data.generate.types import Completion, Prompt, Sampled, SamplingParams
 
 QUEUED = 2
@@ -37,7 +37,11 @@ class VLLMEngine:
         vllm = require("vllm", extra="vllm", needed_by="--backend vllm")
         self._vllm, self._params = vllm, params
         try:
-            arguments = vllm.EngineArgs(model=path, disable_log_stats=True, enable_prefix_caching=True, **options)
+            # On a CPU compiling the model takes longer than it ever saves.
+            eager = {"enforce_eager": True} if vllm.platforms.current_platform.is_cpu() else {}
+            arguments = vllm.EngineArgs(
+                model=path, disable_log_stats=True, enable_prefix_caching=True, **{**eager, **options}
+            )
             self._engine = vllm.LLMEngine.from_engine_args(arguments)
         except (ValueError, OSError) as error:
             raise _not_loaded(path, error) from error
@@ -88,8 +92,8 @@ class VLLMEngine:
             max_tokens=min(params.max_tokens, room),
             seed=params.seed_of(record_id, index),
             stop=list(params.stop) or None,
-            skip_special_tokens=False,  # some tokenizers count <think> among them
-            spaces_between_special_tokens=False,
+            detokenize=bool(params.stop),  # else nobody needs vLLM's text
+            skip_special_tokens=False,
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
 
@@ -111,13 +115,14 @@ class VLLMEngine:
 
     def _completion(self, index: int, written: Any) -> Completion:
         token_ids = list(written.token_ids)
-        text = written.text
-        # vLLM shows the token that ended a completion where special tokens are shown; the contract does not.
-        if written.finish_reason == "stop" and written.stop_reason is None:
-            text = text.removesuffix(self._tokenizer.decode(token_ids[-1:], skip_special_tokens=False))
-        elif written.finish_reason == "stop" and isinstance(written.stop_reason, int):
-            text = text.removesuffix(self._tokenizer.decode([written.stop_reason], skip_special_tokens=False))
-        return Completion(index, text, written.finish_reason, token_ids, [])
+        ended_by_token = written.finish_reason == "stop" and not isinstance(written.stop_reason, str)
+        # Decoded as the other backend does: vLLM's own text lacks a character that the end cut in two.
+        text = self._tokenizer.decode(
+            token_ids[:-1] if ended_by_token else token_ids,
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
+        )
+        return Completion(index, before_stop(text, self._params.stop), written.finish_reason, token_ids, [])
 
     def close(self) -> None:
         self._engine.engine_core.shutdown()

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed; `make test-vllm` installs its CPU build")
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(280)]
 
 from klear_data.errors import UsageError
 from klear_data.generate.drive import drive
@@ -24,6 +23,7 @@ from klear_data.generate.transformers_backend import generate, load_model_and_to
 from klear_data.generate.types import Engine, Prompt, Sampled, SamplingParams
 from klear_train.tiny import make_tiny_model
 
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(280)]
 BIN = Path(sys.executable).parent
 OPTIONS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 16}
 
@@ -147,7 +147,8 @@ def server(model: Path, tmp_path: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     log = (tmp_path / "server.log").open("wb")
     process = subprocess.Popen(
-        [BIN / "vllm", "serve", model, "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port),
+        # What `vllm serve` runs: the CPU build's own command looks for a distribution called vllm and ends there.
+        [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port),
          "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16"],
         stdout=log, stderr=log, env=os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"},
     )  # fmt: skip
@@ -155,7 +156,8 @@ def server(model: Path, tmp_path: Path) -> Iterator[str]:
         deadline_s = time.monotonic() + 200
         while not _answers(f"http://127.0.0.1:{port}/health"):
             said = (tmp_path / "server.log").read_text()[-3000:]
-            assert process.poll() is None and time.monotonic() < deadline_s, said
+            assert process.poll() is None, said
+            assert time.monotonic() < deadline_s, said
             time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
