@@ -6,7 +6,7 @@ Two problems are near-duplicates if
    (all of them where a text has fewer); a token is a run of letters, digits and underscores, and each Chinese
    or Japanese character is one of its own. A text without tokens has no shingles and resembles nothing.
 2. **their numbers agree**, as two problems that differ in a number are two problems, however much text they
-   share: the same numbers and signs, as often, and either in the same order (``3 apples, 5 pears`` is not
+   share: the same numbers, signs and operators, as often, and either in the same order (``3 apples, 5 pears`` is not
    ``5 apples, 3 pears``) or each inside the same shingles (a sentence that moved).
 
 Texts are taken after :func:`klear_data.text.normalise`.
@@ -41,6 +41,8 @@ NUMBER_WORDS = {**CARDINALS, **{word: word for word in OTHER_NUMBER_WORDS}}
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Hiragana and katakana, Han with its extension A and compatibility forms."""
 HYPHENS = "-−–"
+OPERATORS = dict(zip("*×·/÷⁄^%!√<≤>≥", "***///^%!√<<>>", strict=True))
+"""Signs that say what to do with the number beside them, and the one of them that each means."""
 _TOKEN = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
 _NUMBER = re.compile(r"\d+(?:,\d{3}(?!\d))*(?:\.\d+)?")  # 1,000 is 1000; (1,2) is 1 and 2
 # A minus stands alone and not before a word: two-digit, "3 apples - how many", -- and --- have none.
@@ -72,9 +74,12 @@ def numbers(normalised: str) -> list[str]:
 
     >>> numbers("-5 is 1,000 times two, x2 + 3.5 a two-digit 7")
     ['-', '5', '1000', '2', '2', '+', '3.5', '2', '7']
+    >>> numbers("is 12 ÷ 4 > 5%? **2** and/or 3.")
+    ['12', '/', '4', '>', '5', '%', '2', '3']
     """
     found = [(match.start(), match[0].replace(",", "")) for match in _NUMBER.finditer(normalised)]
     found += [(match.start(), "+" if match[0] == "+" else "-") for match in _SIGN.finditer(normalised)]
+    found += [(at, OPERATORS[sign]) for at, sign in enumerate(normalised) if _is_operator(normalised, at)]
     for match in _TOKEN.finditer(normalised):
         if match[0] in NUMBER_WORDS:
             found.append((match.start(), NUMBER_WORDS[match[0]]))
@@ -98,6 +103,14 @@ def same_numbers(left: str, right: str) -> bool:
 def near_duplicates(left: str, right: str, *, threshold: float) -> bool:
     """The verdict on two normalised texts."""
     return jaccard(left, right) >= threshold and same_numbers(left, right)
+
+
+def _is_operator(normalised: str, at: int) -> bool:
+    """True for an operator beside a digit, spaces and ``=`` aside; a doubled one is emphasis."""
+    before, sign, after = normalised[:at], normalised[at], normalised[at + 1 :]
+    if sign not in OPERATORS or before.endswith(sign) or after.startswith(sign):
+        return False
+    return before.rstrip(" =")[-1:].isdecimal() or after.lstrip(" =")[:1].isdecimal()
 
 
 def _around_numbers(normalised: str) -> frozenset[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from klear_data.near_dup.definition import CJK, HYPHENS, NUMBER_WORDS, TOKENS_A_SHINGLE
+from klear_data.near_dup.definition import CJK, HYPHENS, NUMBER_WORDS, OPERATORS, TOKENS_A_SHINGLE
 
 _CODE_POINTS = 0x33500  # none above is a letter or a digit
 _WORD, _CJK, _DIGIT, _LETTER, _HYPHEN, _SPACE = (np.uint8(1 << bit) for bit in range(6))
@@ -22,7 +22,7 @@ _CLASSES = (
     (_SPACE, r"\s+"),
 )  # fmt: skip
 _WORD_SLOTS = 1024
-_PLUS, _COMMA, _POINT = 43, 44, 46
+_BLANK, _PLUS, _COMMA, _POINT, _EQUALS = 32, 43, 44, 46, 61
 
 _OFFSET = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
@@ -49,9 +49,11 @@ def hash_points(points: Any) -> Any:
 
 
 class Tables(NamedTuple):
-    """What the kernels look up: the class of each character, and number words by hash (open addressing)."""
+    """What the kernels look up: of each character its class and which operator it is (0: none), and number words
+    by hash (open addressing)."""
 
     classes: Any
+    operators: Any
     word_keys: Any
     word_values: Any
 
@@ -85,7 +87,10 @@ def make_tables() -> Tables:
         while keys[slot]:
             slot = (slot + 1) % _WORD_SLOTS
         keys[slot], values[slot] = key, value
-    return Tables(classes, keys, values)
+    operators = np.zeros(max(map(ord, OPERATORS)) + 1, dtype=np.uint64)
+    for sign, meant in OPERATORS.items():
+        operators[ord(sign)] = ord(meant)
+    return Tables(classes, operators, keys, values)
 
 
 @numba.njit(cache=True, inline="always")
@@ -146,6 +151,22 @@ def _is_minus(points: Any, start: int, at: int, end: int, classes: Any) -> bool:
     return letters < 2
 
 
+@numba.njit(cache=True)
+def _is_operator(points: Any, start: int, at: int, end: int, tables: Any) -> bool:
+    if points[at] >= tables.operators.size or tables.operators[points[at]] == _U0:
+        return False
+    before, after = at - 1, at + 1
+    if (before >= start and points[before] == points[at]) or (after < end and points[after] == points[at]):
+        return False
+    while before >= start and (points[before] == _BLANK or points[before] == _EQUALS):
+        before -= 1
+    if before >= start and class_of(tables.classes, points[before]) & _DIGIT:
+        return True
+    while after < end and (points[after] == _BLANK or points[after] == _EQUALS):
+        after += 1
+    return after < end and class_of(tables.classes, points[after]) & _DIGIT != 0
+
+
 @numba.njit(cache=True, inline="always")
 def _count(number: Any, state: Any) -> None:
     """Add a number to a text's multiset (``state[0]``) and order (``state[1]``)."""
@@ -196,6 +217,8 @@ def _shingle(points: Any, start: int, end: int, tables: Any, state: Any, shingle
                 _count(plus, state)
             elif kind & _HYPHEN and _is_minus(points, start, at, end, tables.classes):
                 _count(minus, state)
+            elif _is_operator(points, start, at, end, tables):
+                _count(mix(tables.operators[points[at]]), state)
             at += 1
             continue
         token, at, numeric = _read_token(points, at, end, tables, state)

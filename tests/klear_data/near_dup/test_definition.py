@@ -15,7 +15,7 @@ from klear_data.text import normalise
 PIECES = [
     "tom", "apple", "has", "x", "x_1", "3x", "one", "twenty", "half", "3", "7", "12", "000", "1,000", "3.5", ".", ",",
     "-", "--", "−", "–", "+", " ", " ", " ", "?", "剪", "二", "米", "カ", "é",
-    "٣", "١,٢٣٤", "\u0301", "𝔘", "\ud800", "(", "a-b",
+    "*", "×", "/", "÷", "^", "%", "!", "<", "=", "√", "٣", "١,٢٣٤", "\u0301", "𝔘", "\ud800", "(", "a-b",
 ]  # fmt: skip
 texts = st.lists(st.sampled_from(PIECES), max_size=12).map(lambda pieces: normalise("".join(pieces)))
 
@@ -69,6 +69,14 @@ def test_kernels_agree_on_numbers_that_moved(one, two):
         ("一共二十三人", "一共三十二人"),
         ("find x_1", "find x_2"),
         ("take half of it", "take a quarter of it"),
+        ("what is 12 * 4?", "what is 12 / 4?"),
+        ("compute 7 × 8", "compute 7 ÷ 8"),
+        ("evaluate 2^3", "evaluate 2*3"),
+        ("what is 5!?", "what is 5?"),
+        ("find 20% of 50", "find 20 of 50"),
+        ("solve x < 3", "solve x > 3"),
+        ("solve x >= 3", "solve x <= 3"),
+        ("find √16", "find 16"),
     ],
 )
 def test_these_differ_in_a_number(one, two):
@@ -83,6 +91,8 @@ def test_these_differ_in_a_number(one, two):
         ("it costs 1,000 coins", "it costs 1000 coins"),
         ("a two-digit number - find it", "a two digit number --- find it"),
         ("x − 3", "x - 3"),
+        ("what is 12 × 4?", "what is 12*4?"),
+        ("find **3** apples and/or pears!", "find 3 apples and or pears"),
         ("tom has 3 red apples. how many can 5 men eat?", "how many can 5 men eat? tom has 3 red apples."),
         ("now he ran 3 long miles. then some 5 men left.", "then some 5 men left. now he ran 3 long miles."),
     ],
