@@ -145,7 +145,8 @@ class Verbatim:
         """Of each run: is it one that many passages hold, but for a few tokens at its ends."""
         size = self.n - _NEIGHBOURS if self.n > 2 * _NEIGHBOURS else self.n
         held = Counter(core for tokens in self._tokens for core in set(runs_of(tokens, size)))
-        return [any(held[core] > self.boilerplate_above for core in runs_of(run, size)) for run in runs]
+        common = {core for core, count in held.items() if count > self.boilerplate_above}
+        return [not common.isdisjoint(runs_of(run, size)) for run in runs]
 
     def _without_own_run(self) -> frozenset[int]:
         """Passages made of boilerplate alone: only a whole copy of one can convict."""

@@ -42,6 +42,7 @@ class Closing:
         self._detector = detector
         self._spool = spool
         self._resolved: dict[int, Resolution] = {}
+        self._endings: dict[int, bytes] = {}
         self.groups: Groups | None = None
         self.marker: Marker | None = None
         self.rows_out: Counter[str] = Counter()
@@ -165,7 +166,7 @@ class Closing:
         if whole is None:
             self.rollouts += self._spool.rollouts[row]
             if self._spool.flags[row] & SIGNABLE:
-                return line[:-1] + ending(self._detector, duplicates, verdict) + b"\n"
+                return line[:-1] + self._ending(duplicates, verdict) + b"\n"
         else:
             self.rollouts += len(whole.get("rollouts") or ())
         before = parse_object(line)
@@ -173,6 +174,15 @@ class Closing:
         signature = _signature(self._detector, duplicates + earlier_duplicates(after), verdict)
         signed = to_line({**after, "curation": {**(after.get("curation") or {}), **signature}})
         return line + b"\n" if signed == to_line(before) else signed
+
+    def _ending(self, duplicates: int, verdict: Verdict) -> bytes:
+        """See :func:`ending`; nearly all rows that come here are clean and have few duplicates."""
+        if verdict is not CLEAN:
+            return ending(self._detector, duplicates, verdict)
+        found = self._endings.get(duplicates)
+        if found is None:
+            found = self._endings[duplicates] = ending(self._detector, duplicates)
+        return found
 
 
 def _signature(detector: Detector | None, duplicates: int, verdict: Verdict) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class CurateOptions:
     ability: Ability | None = None
     shard: Shard | None = None
 
-    def row_filters(self) -> list[Filter]:
-        """The filters that look at one record, in the order in which they are asked."""
+    def row_filters(self, *, sound: bool = False) -> list[Filter]:
+        """The filters that look at one record, in the order in which they are asked (see :func:`row_filters`)."""
         names = [name for name in self.filters if name != "gold" or self.check_gold]
         needed = FilterOptions(min_tests=self.min_tests, chars=self.chars, tokens=self.tokens, languages=self.languages)
-        return row_filters(names, needed)
+        return row_filters(names, needed, sound=sound)

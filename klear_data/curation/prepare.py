@@ -50,6 +50,7 @@ class Rows(NamedTuple):
         sources: its ``data_source``.
         flags: :data:`SIGNABLE` or not.
         rollouts: how many it brings.
+        sound: all are math problems whose prompts are more than a sign; told only where it is cheap to tell.
     """
 
     numbers: Sequence[int]
@@ -60,9 +61,10 @@ class Rows(NamedTuple):
     sources: Sequence[str]
     flags: Sequence[int]
     rollouts: Sequence[int]
+    sound: bool = False
 
     def where(self, own: Sequence[bool]) -> Rows:
-        return Rows._make(list(compress(column, own)) for column in self)
+        return Rows._make([*(list(compress(column, own)) for column in self[:-1]), self.sound])
 
 
 @dataclass(slots=True)
@@ -111,7 +113,7 @@ class Preparer:
     def __init__(self, options: CurateOptions, detector: Detector | None) -> None:
         self._options = options
         self._detector = detector
-        self._filters = options.row_filters()
+        self._filters = {sound: options.row_filters(sound=sound) for sound in (False, True)}
         self._rows_seen = 0
 
     def __call__(self, batch: Batch) -> Prepared:
@@ -162,7 +164,8 @@ class Preparer:
         if plain is None or set(map(itemgetter(-1), lines)) != {ord("}")} or _is_deep(lines, plain.extras):
             return None
         flags, rollouts = bytes([SIGNABLE]) * len(lines), bytes(len(lines))
-        return Rows(batch.numbers, lines, records, *plain[:3], flags, rollouts)
+        sound = plain.abilities == {"math"} and min(map(len, map(str.strip, plain.prompts))) > 1
+        return Rows(batch.numbers, lines, records, *plain[:3], flags, rollouts, sound)
 
     def _rows(self, batch: Batch, ready: Prepared) -> Rows:
         """The rows of any batch that fit a schema, one by one; the others are put with the bad lines."""
@@ -213,7 +216,7 @@ class Preparer:
             ready.notes[position] = {"verdict": verdict}
             flags[position] |= NOTED
         positions, left = list(range(len(records))), records
-        for check in self._filters:
+        for check in self._filters[rows.sound]:
             found = list(map(check, left))
             if not any(found):
                 continue

@@ -12,7 +12,7 @@ import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import IO
 
 import orjson
@@ -36,6 +36,7 @@ class Spool:
         numbers: of the lines in their files.
         rollouts: how many each row brings.
         sources: each row's ``data_source``, as a place in ``source_names``.
+        source_names: all that occur.
         offsets: where each row begins in the file, and the end of the last.
     """
 
@@ -43,6 +44,7 @@ class Spool:
         self._ending = ending
         self._file = tempfile.TemporaryFile() if file is None else file  # noqa: SIM115  (closed in __exit__)
         self._source_ids: dict[str, int] = {}
+        self.source_names: list[str] = []
         self.clear()
 
     def clear(self) -> None:
@@ -64,10 +66,6 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-
-    @property
-    def source_names(self) -> list[str]:
-        return list(self._source_ids)
 
     def add(self, ready: Prepared) -> list[int]:
         """Append a batch's rows; the bytes that each takes in the file.
@@ -105,6 +103,7 @@ class Spool:
         self.rollouts.extend(ready.rollouts)
         ids = self._source_ids
         self.sources.extend([ids.setdefault(name, len(ids)) for name in ready.sources])
+        self.source_names.extend(islice(ids, len(self.source_names), None))
         self.keys += ready.keys
         self.flags += ready.flags
 
