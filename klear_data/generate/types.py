@@ -80,7 +80,7 @@ class Completion:
     finish_reason: str
     token_ids: list[int] = field(repr=False)
     logprobs: list[float] = field(repr=False)
-    counted: int | None = None
+    counted: int | None = 0
 
     def as_rollout(self) -> dict[str, Any]:
         """The contract's ``rollouts`` entry."""
@@ -88,7 +88,7 @@ class Completion:
             "index": self.index,
             "completion": self.text,
             "finish_reason": self.finish_reason,
-            "num_tokens": len(self.token_ids) if self.token_ids or not self.text else self.counted,
+            "num_tokens": len(self.token_ids) or self.counted,
         }
 
 

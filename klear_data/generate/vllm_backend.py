@@ -8,6 +8,7 @@ order for another batch; where two tokens are that close, a rollout can differ f
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,8 @@ class VLLMEngine:
         self._vllm, self._params = vllm, params
         try:
             # On a CPU compiling the model takes longer than it ever saves.
-            eager = {"enforce_eager": True} if vllm.platforms.current_platform.is_cpu() else {}
+            on_cpu = importlib.import_module("vllm.platforms").current_platform.is_cpu()
+            eager = {"enforce_eager": True} if on_cpu else {}
             arguments = vllm.EngineArgs(
                 model=path, disable_log_stats=True, enable_prefix_caching=True, **{**eager, **options}
             )

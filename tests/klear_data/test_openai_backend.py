@@ -66,6 +66,14 @@ def test_each_rollout_is_a_request_with_its_own_seed_and_comes_in_order() -> Non
     assert results[4].completions[2].as_rollout()["num_tokens"] == 7
 
 
+def test_tokens_are_counted_by_the_server_even_where_nothing_can_be_seen() -> None:
+    with serving(ApiServer(message=lambda _: {"content": ""})) as server:
+        assert {c.as_rollout()["num_tokens"] for c in ask(server, 1)[0].completions} == {7}
+    uncounted = (200, {}, b'{"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}')
+    with serving(ApiServer(behaviour=lambda *_: uncounted)) as server:
+        assert {c.as_rollout()["num_tokens"] for c in ask(server, 1)[0].completions} == {None}
+
+
 def test_no_more_requests_are_under_way_than_allowed() -> None:
     with serving(ApiServer(delay_s=0.01)) as server:
         ask(server, 30, concurrency=4)
