@@ -77,6 +77,12 @@ def select(
                 if embedder is not None:
                     embedder.add(texts)
             count = len(rows.strata)
+            for key in options.stratify:
+                if count and key not in rows.keys_found:
+                    raise UsageError(
+                        f"--stratify {key}: no record has it; expected a key of the records, such as ability or "
+                        f"extra_info.level; check its spelling"
+                    )
             if k > count:
                 sys.stderr.write(f"klear select: --k {k:,}, but there are {count:,} records; all are kept\n")
             warm_texts = 0

@@ -44,9 +44,12 @@ class Rows:
     strata: array[int] = field(default_factory=lambda: array("I"))
     draws: array[int] = field(default_factory=lambda: array("Q"))
     names: dict[str, int] = field(default_factory=dict)
+    keys_found: set[str] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
         name = stratum_of(record, self.options.stratify)
+        if len(self.keys_found) < len(self.options.stratify):
+            self.keys_found.update(key for key in self.options.stratify if _value(record, key) is not None)
         self.strata.append(self.names.setdefault(name, len(self.names)))
         self.draws.append(draw(record["id"], seed=self.options.seed))
 
@@ -81,13 +84,15 @@ def stratum_of(record: Record, keys: Sequence[str]) -> str:
     >>> stratum_of({"ability": "math", "extra_info": {"level": 5}}, ["ability", "extra_info.level", "difficulty.label"])
     'math/5/null'
     """
-    values = []
-    for key in keys:
-        value: Any = record
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        values.append("null" if value is None else str(value))
-    return "/".join(values)
+    values = (_value(record, key) for key in keys)
+    return "/".join("null" if value is None else str(value) for value in values)
+
+
+def _value(record: Record, key: str) -> Any:
+    value: Any = record
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def draw(record_id: str, *, seed: int) -> int:

@@ -97,6 +97,7 @@ def test_more_than_there_are_none_and_an_empty_input(shell):
         ("--k 2 --embeddings three.npy --warm-start wide.npy", 2, "vectors of 2 dimensions; expected 1"),
         ("--k 2 --method random --warm-start v.npy", 2, "--method k-center"),
         ("--k 2 --warm-start -", 2, "stdin is named for two inputs"),
+        ("--k 2 --stratify ability,data_sorce", 2, "data_sorce: no record has it"),
     ],
 )
 def test_what_can_not_be_done_is_said(shell, tmp_path, options, code, said):
