@@ -9,6 +9,7 @@ order for another batch; where two tokens are that close, a rollout can differ f
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ class VLLMEngine:
 
     def __init__(self, path: str, params: SamplingParams, options: Mapping[str, Any]) -> None:
         check_folder(path)
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is for records
         vllm = require("vllm", extra="vllm", needed_by="--backend vllm")
         self._vllm, self._params = vllm, params
         try:
