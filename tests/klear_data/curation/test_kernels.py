@@ -8,12 +8,10 @@ from klear_data.curation.kernels import fold
 from klear_data.text import normalise
 
 BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2003\u2028"
-TEXTS = st.lists(
-    st.text(alphabet=st.sampled_from(f"aZé'ßİﬁ½\x00~0 {BLANKS}數") | st.characters(), max_size=30), max_size=8
-)
-WORDS = st.lists(
-    st.sampled_from(["ann", "bob", "has", "12", "red", "7", "eggs", "and", "sells", "them", "now"]), max_size=24
-).map(" ".join)
+LETTERS = st.sampled_from(f"aZé'ßİﬁ½\x00~0 {BLANKS}數") | st.characters()
+TEXTS = st.lists(st.text(alphabet=LETTERS, max_size=30), min_size=1, max_size=8)
+VOCABULARY = "ann bob has 12 red 7 eggs and sells them now".split()  # noqa: SIM905
+WORDS = st.lists(st.sampled_from(VOCABULARY), max_size=24).map(" ".join)
 
 
 def pieces(data, ends):
