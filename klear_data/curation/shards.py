@@ -79,6 +79,7 @@ class _Mark:
     index: int
     of: int
     at: tuple[int, int]
+    rejected: bool
 
 
 def merge_parts(paths: Sequence[str]) -> Iterator[bytes]:
@@ -135,11 +136,11 @@ def _unmarked(line: bytes, where: str) -> tuple[_Mark, bytes]:
     """A line of a part without its mark, and the mark."""
     found = _MARK.search(line)
     if found is not None:
-        return _mark(orjson.loads(found[1])), line[: found.start()] + found[2]
+        return _mark(orjson.loads(found[1]), rejected=found[2] != b"}"), line[: found.start()] + found[2]
     record = _parsed(line, where)
     holder = record if "shard" in record else record.get("rejected", {})
     try:
-        mark = _mark(holder.pop("shard"))
+        mark = _mark(holder.pop("shard"), rejected=holder is not record)
     except (KeyError, TypeError, AttributeError):
         raise UsageError(
             f"{where}: no mark of a shard; expected what `klear curate --shard i/n` wrote; name its parts only"
@@ -154,9 +155,9 @@ def _parsed(line: bytes, where: str) -> dict[str, Any]:
         raise UsageError(f"{where}: {error}; expected a whole part; run that shard again") from None
 
 
-def _mark(value: dict[str, Any]) -> _Mark:
+def _mark(value: dict[str, Any], *, rejected: bool) -> _Mark:
     file, row = value["at"]
-    return _Mark(value["run"], value["index"], value["of"], (file, row))
+    return _Mark(value["run"], value["index"], value["of"], (file, row), rejected)
 
 
 def _refuse_incomplete(parts: list[_Part]) -> None:
@@ -170,6 +171,11 @@ def _refuse_incomplete(parts: list[_Part]) -> None:
             raise UsageError(
                 f"{path}: of another run than {first_path}; expected parts of one run: the same input, the same "
                 f"options, and one n in --shard i/n; run the missing parts again"
+            )
+        if mark.rejected != first.rejected:
+            kept, dropped = (first_path, path) if mark.rejected else (path, first_path)
+            raise UsageError(
+                f"{dropped}: rejects, and {kept} holds records; expected parts of one kind; merge each apart"
             )
         if mark.index in by_index:
             other = by_index[mark.index]

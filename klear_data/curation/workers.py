@@ -140,5 +140,5 @@ def serve() -> None:
             except Exception as error:  # noqa: BLE001  (raised again by the caller)
                 answer = error
             _send(answers, answer)
-    except (EOFError, BrokenPipeError):
+    except (EOFError, BrokenPipeError, pickle.UnpicklingError):  # the caller is gone, perhaps within a question
         return

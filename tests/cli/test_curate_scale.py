@@ -102,11 +102,13 @@ def test_workers_shards_and_pipes_give_the_bytes_of_one_process(shell, files):
         ("p1.jsonl p1.jsonl", "each part once"),
         ("p1.jsonl other.jsonl", "of another run"),
         ("p1.jsonl in.jsonl", "no mark of a shard"),
+        ("p1.jsonl no2.jsonl", "no2.jsonl: rejects, and p1.jsonl holds records"),
     ],
 )
 def test_parts_that_are_not_all_of_one_run_are_refused(shell, files, parts, said):
     curate(shell, "--no-check-gold --shard 1/2 -o p1.jsonl")
     curate(shell, "--no-check-gold --shard 2/2 --no-require-gold -o other.jsonl")
+    curate(shell, "--no-check-gold --shard 2/2 -o p2.jsonl --rejects no2.jsonl")
     result = shell(f"klear merge {parts} -o out.jsonl")
     assert result.returncode == 2
     assert said in result.stderr.decode()
