@@ -86,7 +86,7 @@ def test_an_ordinary_user_with_many_processes_can_judge_without_namespaces(tmp_p
         pytest.skip("needs an interpreter that every user can read")
     subprocess.run(["cp", "-r", str(_ROOT / "sandbox"), str(tmp_path)], check=True)
     for folder in (tmp_path, *tmp_path.parents):
-        if not folder.stat().st_mode & 0o5 == 0o5:
+        if folder.stat().st_mode & 0o5 != 0o5:
             folder.chmod(0o755)
     crowd = [subprocess.Popen(["sleep", "60"], user=54321, group=54321, extra_groups=()) for _ in range(40)]
     try:
