@@ -61,6 +61,8 @@ class Progress:
 
 def _line(ledger: Ledger, fraction: float | None, seconds: float) -> str:
     done = ledger.out + ledger.rejected.total() + ledger.quarantined
+    if not done and ledger.read:  # a stage that must know all of its input before anything goes on
+        return f"klear {ledger.stage}: {ledger.read:,} records read, {ledger.read / max(seconds, 1e-9):,.1f}/s"
     text = f"klear {ledger.stage}: {done:,} records, {done / max(seconds, 1e-9):,.1f}/s"
     # The share read runs ahead of the share done by what is in flight: scale it by what came out.
     share = (fraction or 0.0) * done / max(ledger.read, 1)

@@ -85,7 +85,7 @@ def test_verl_rl_data_set_takes_every_problem(tmp_path, tokenizer):
     assert [one["id"] for one in batch["extra_info"]] == [one["id"] for one in PROBLEMS]
 
 
-def test_verl_reward_manager_calls_klears_score_with_the_exported_columns(tmp_path, tokenizer):
+def test_klears_score_for_verl_takes_the_exported_columns(tmp_path, tokenizer):
     pytest.importorskip("verl", reason="verl is not installed")
     from omegaconf import OmegaConf
     from verl.utils.dataset.rl_dataset import RLHFDataset
