@@ -1,89 +1,12 @@
-"""What can be set for a training run: frozen models that refuse what they do not know.
-
-The text under each field is its documentation.
-"""
+"""What ``klear train rl`` can be told."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Section(BaseModel):
-    """A table of a config file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class ModelSection(Section):
-    """What is trained."""
-
-    path: str = ""
-    """Model folder or hub id; the command's --model goes before it."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of weights and computation."""
-    threads: int = Field(default=0, ge=0)
-    """Threads of torch on the CPU, 0 for torch's own choice. A small model is fastest with 1: more threads
-    wait for each other, and on a busy machine they all but stand still."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: about a third slower, memory for one layer at a time."""
-
-
-class OptimSection(Section):
-    """AdamW and its schedule."""
-
-    lr: float = Field(gt=0)
-    """Peak learning rate."""
-    lr_floor: float = Field(default=0.0, ge=0)
-    """Learning rate at the end of a cosine or linear schedule."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Shape after the warm-up."""
-    warmup_steps: int = Field(default=0, ge=0)
-    """Optimizer steps of linear rise at the start."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled; on matrices only, norms and biases are left alone."""
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Decay of the gradient's running mean."""
-    beta2: float = Field(default=0.95, ge=0, lt=1)
-    """Decay of its running square."""
-    grad_clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the whole gradient; larger ones are scaled down."""
-
-
-class CheckpointSection(Section):
-    """What is kept for --resume."""
-
-    every: int = Field(default=100, ge=0)
-    """Optimizer steps (SFT) or RL steps between checkpoints; 0 writes none."""
-    keep_last: int = Field(default=2, ge=1)
-    """Older ones are removed."""
-
-
-class SFTConfig(Section):
-    """``klear train sft``."""
-
-    model: ModelSection = ModelSection()
-    optim: OptimSection
-    checkpoint: CheckpointSection = CheckpointSection()
-    pack_tokens: int = Field(ge=8)
-    """Tokens of a packed row, and so of the longest example."""
-    rows_per_step: int = Field(ge=1)
-    """Packed rows an optimizer step."""
-    rows_per_micro_batch: int = Field(default=1, ge=1)
-    """Rows in memory at once; the loss is normalised over the whole step, so this changes speed only."""
-    overlong: Literal["drop", "cut"] = "drop"
-    """Examples above pack_tokens are left out, or lose their end (and then never learn to stop)."""
-    epochs: int = Field(default=1, ge=1)
-    """Passes over the data."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """End after this many optimizer steps; the schedule ends there too."""
-    seed: int = 0
-    """Of the order of the data and of dropout."""
-    stop_after_bad_steps: int = Field(default=5, ge=1)
-    """Steps in a row with a loss or gradient that is no number (each is skipped) before the run ends."""
-    log_every: int = Field(default=1, ge=1)
-    """Steps a line of metrics.jsonl."""
+from klear_train.settings.common import CheckpointSection, ModelSection, OptimSection, Section
 
 
 class RolloutSection(Section):

@@ -1,0 +1,21 @@
+"""What can be set for a training run: frozen models that refuse what they do not know.
+
+The text under each field is its documentation.
+"""
+
+from klear_train.settings.common import CheckpointSection, ModelSection, OptimSection, Section
+from klear_train.settings.rl import EvalSection, LossSection, RewardSection, RLConfig, RolloutSection
+from klear_train.settings.sft import SFTConfig
+
+__all__ = [
+    "CheckpointSection",
+    "EvalSection",
+    "LossSection",
+    "ModelSection",
+    "OptimSection",
+    "RLConfig",
+    "RewardSection",
+    "RolloutSection",
+    "SFTConfig",
+    "Section",
+]
