@@ -12,6 +12,7 @@ from typing import Any
 from klear_data.generate.types import SamplingParams
 from klear_data.stats import mean_ci95
 from klear_train.rollout import Group, Judge, sample_groups
+from klear_train.rollout.engines import RolloutEngine
 from klear_train.settings import LossSection
 
 
@@ -31,22 +32,15 @@ class Accuracy:
 
 
 def evaluate(
-    model: Any,
-    tokenizer: Any,
+    engine: RolloutEngine,
     records: Sequence[dict[str, Any]],
     params: SamplingParams,
     *,
     judges: dict[str, Judge],
     pool: ThreadPoolExecutor,
-    batch_size: int,
 ) -> dict[str, Accuracy]:
     """Sample the records and judge them: accuracy by ability."""
-    was_training = model.training
-    model.eval()
-    groups = sample_groups(
-        model, tokenizer, records, params, judges=judges, pool=pool, batch_size=batch_size, loss=LossSection()
-    )  # fmt: skip
-    model.train(was_training)
+    groups = sample_groups(engine, records, params, judges=judges, pool=pool, loss=LossSection())
     return accuracy_by_ability(groups)
 
 

@@ -58,7 +58,7 @@ def accumulate_gradient(model: Any, groups: Sequence[Group], config: RLConfig, *
 def trainable(group: Group, config: RLConfig) -> Iterator[Rollout]:
     """The rollouts that carry a gradient: scored, not empty, and not cut off where those are to be left out."""
     for rollout in group.rollouts:
-        cut_off = config.rollout.drop_truncated and rollout.completion.finish_reason == "length"
+        cut_off = config.rollout.drop_truncated and rollout.cut_off
         if rollout.advantage is not None and rollout.num_tokens and not cut_off:
             yield rollout
 
@@ -84,7 +84,7 @@ def micro_loss(
     """This micro-batch's share of the minibatch's loss, with gradient, and its metrics."""
     batch = packed(micro, pad_id=pad_id).to(model.device)
     logprobs_N, entropy_N = target_logprobs(model, batch, temperature=config.rollout.temperature, with_entropy=True)
-    old_N = torch.tensor([lp for rollout in micro for lp in rollout.completion.logprobs], device=model.device)
+    old_N = torch.cat([rollout.old_logprobs_T for rollout in micro]).to(model.device)
     logprobs_BT = batch.rows_SL(logprobs_N)
     old_logprobs_BT = batch.rows_SL(in_row_order(old_N, batch))
     mask_BT = batch.rows_SL(torch.ones_like(logprobs_N)).bool()

@@ -29,6 +29,7 @@ from klear_train.model import load_for_training
 from klear_train.optim import Stepper
 from klear_train.policy_update import accumulate_gradient
 from klear_train.rollout import Group, Judge, check_records, make_judges, sample_groups
+from klear_train.rollout.engines import RolloutEngine, TransformersRollouts
 from klear_train.rollout_log import describe, figures, rollout_lines
 from klear_train.run_dir import open_run
 from klear_train.settings import RLConfig
@@ -89,7 +90,8 @@ def run_rl(
     with ExitStack() as stack:
         judges = make_judges(config.reward, {record["ability"] for record in [*records, *heldout]}, stack)
         pool = stack.enter_context(ThreadPoolExecutor(config.reward.jobs))
-        parts = Parts(config, model, tokenizer, stepper, judges, pool)
+        engine = TransformersRollouts(model, tokenizer, batch_size=config.rollout.batch_size, follows=False)
+        parts = Parts(config, model, tokenizer, engine, stepper, judges, pool)
         if state.step == 0 and config.evaluation.every and heldout:
             log.write({"step": 0, **evaluation(parts, heldout)})
         while state.step < config.steps:
@@ -128,6 +130,7 @@ class Parts:
     config: RLConfig
     model: Any
     tokenizer: Any
+    engine: RolloutEngine
     stepper: Stepper
     judges: dict[str, Judge]
     pool: ThreadPoolExecutor
@@ -159,7 +162,6 @@ def one_step(
 def collect(parts: Parts, records: list[dict[str, Any]], state: Position) -> list[Group]:
     """Judged groups for one step, those without signal included, with refills while too few carry one."""
     rollout = parts.config.rollout
-    parts.model.eval()
     groups: list[Group] = []
     for _ in range(1 + rollout.refill_rounds):
         chosen = take(records, state.prompts, rollout.prompts_per_step, seed=parts.config.seed)
@@ -167,18 +169,15 @@ def collect(parts: Parts, records: list[dict[str, Any]], state: Position) -> lis
         params = sampling(parts.config, n=rollout.n, seed=parts.config.seed * 1_000_000_007 + state.prompts)
         state.prompts += len(chosen)
         groups += sample_groups(
-            parts.model,
-            parts.tokenizer,
+            parts.engine,
             chosen,
             params,
             judges=parts.judges,
             pool=parts.pool,
-            batch_size=rollout.batch_size,
             loss=parts.config.loss,
         )
         if sum(group.has_signal for group in groups) >= rollout.prompts_per_step:
             break
-    parts.model.train()
     return groups
 
 
@@ -212,13 +211,11 @@ def evaluation(parts: Parts, heldout: Sequence[dict[str, Any]]) -> dict[str, flo
         by_ability.setdefault(record["ability"], []).append(record)
     chosen = [record for found in by_ability.values() for record in found[: parts.config.evaluation.max_records]]
     accuracies = evaluate(
-        parts.model,
-        parts.tokenizer,
+        parts.engine,
         chosen,
         sampling(parts.config, n=1, seed=parts.config.seed),
         judges=parts.judges,
         pool=parts.pool,
-        batch_size=parts.config.rollout.batch_size,
     )
     row: dict[str, float] = {}
     for ability, accuracy in accuracies.items():

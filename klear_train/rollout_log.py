@@ -24,8 +24,8 @@ def describe(groups: Sequence[Group]) -> dict[str, Any]:
         "groups_all_correct": sum(all(rollout.correct for rollout in group.rollouts) for group in flat),
         "groups_none_correct": sum(not any(rollout.correct for rollout in group.rollouts) for group in flat),
         "unscored": len(rollouts) - len(rewards),
-        "response_tokens": sum(len(rollout.completion.token_ids) for rollout in rollouts) / len(rollouts),
-        "truncated": sum(rollout.completion.finish_reason == "length" for rollout in rollouts) / len(rollouts),
+        "response_tokens": sum(rollout.num_tokens for rollout in rollouts) / len(rollouts),
+        "truncated": sum(rollout.cut_off for rollout in rollouts) / len(rollouts),
     }
 
 
@@ -38,7 +38,14 @@ def rollout_lines(groups: Sequence[Group], step: int) -> Iterator[dict[str, Any]
     """One object a group for rollouts.jsonl: what was asked, written and judged in this step."""
     for group in groups:
         rollouts = [
-            {**rollout.completion.as_rollout(), **rollout.judgement, "advantage": rollout.advantage}
+            {
+                "index": rollout.index,
+                "completion": rollout.text,
+                "finish_reason": rollout.finish_reason,
+                "num_tokens": rollout.num_tokens,
+                **rollout.judgement,
+                "advantage": rollout.advantage,
+            }
             for rollout in group.rollouts
         ]
         yield {"step": step, "id": group.record["id"], "prompt": group.record["prompt"], "rollouts": rollouts}

@@ -124,10 +124,12 @@ def groups_of(lengths: list[int], rewards: list[float]) -> list[Group]:
 
     def rollout(index: int) -> Rollout:
         ids = torch.randint(0, 256, (lengths[index],), generator=generator).tolist()
-        logprobs = (-6 * torch.rand(lengths[index], generator=generator)).tolist()
-        completion = Completion(index, "", "length" if index == 0 else "stop", ids, logprobs)
+        logprobs_T = -6 * torch.rand(lengths[index], generator=generator)
         judgement = {"reward": rewards[index], "verdict": "AC" if rewards[index] > 0 else "WA"}
-        return Rollout([1, 2, 3 + index], completion, judgement, rewards[index])
+        reason = "length" if index == 0 else "stop"
+        return Rollout(
+            index, "", reason, [1, 2, 3 + index], ids, logprobs_T, judgement, rewards[index], rewards[index], logprobs_T
+        )
 
     rollouts = [rollout(index) for index in range(len(lengths))]
     half = len(rollouts) // 2
@@ -152,10 +154,10 @@ def test_the_gradient_does_not_depend_on_how_a_minibatch_is_split(tiny_model: Pa
 def test_old_log_probabilities_meet_their_own_tokens_after_packing(tiny_model: Path) -> None:
     rollouts = [rollout for group in groups_of([30, 5, 17, 9], [1.0, 1.0, 1.0, 1.0]) for rollout in group.rollouts]
     batch = packed(rollouts, pad_id=0)
-    old_N = torch.tensor([lp for rollout in rollouts for lp in rollout.completion.logprobs])
+    old_N = torch.cat([rollout.old_logprobs_T for rollout in rollouts])
     rows_SL = batch.rows_SL(policy_update.in_row_order(old_N, batch))
     for at, rollout in enumerate(rollouts):
-        assert rows_SL[at, : rollout.num_tokens].tolist() == pytest.approx(rollout.completion.logprobs)
+        assert rows_SL[at, : rollout.num_tokens].tolist() == rollout.old_logprobs_T.tolist()
 
 
 def test_micro_batches_hold_every_rollout_once_within_the_budget() -> None:
