@@ -28,17 +28,25 @@ class VLLMEngine:
         path: a folder in Hugging Face format, or a model id of the hub.
         params: how to sample.
         options: further arguments of vLLM's ``EngineArgs`` (``tensor_parallel_size``, ``dtype``, …).
+        with_logprobs: keep the log-probability of every token drawn, as RL needs.
+
+    Attributes:
+        params: how to sample; may be changed between prompts.
+        vllm: the module.
+        llm_engine: vLLM's engine, for what klear's protocol does not cover (RL pushes weights into it).
 
     Raises:
         CapabilityError: vllm is not installed, or can't run here.
         UsageError: there is no model at ``path``, or vLLM can't load it.
     """
 
-    def __init__(self, path: str, params: SamplingParams, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: str, params: SamplingParams, options: Mapping[str, Any], *, with_logprobs: bool = False
+    ) -> None:
         check_folder(path)
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is for records
         vllm = require("vllm", extra="vllm", needed_by="--backend vllm")
-        self._vllm, self._params = vllm, params
+        self.vllm, self.params, self._with_logprobs = vllm, params, with_logprobs
         try:
             # On a CPU compiling the model takes longer than it ever saves.
             on_cpu = importlib.import_module("vllm.platforms").current_platform.is_cpu()
@@ -46,7 +54,7 @@ class VLLMEngine:
             arguments = vllm.EngineArgs(
                 model=path, disable_log_stats=True, enable_prefix_caching=True, **{**eager, **options}
             )
-            self._engine = vllm.LLMEngine.from_engine_args(arguments)
+            self.llm_engine = vllm.LLMEngine.from_engine_args(arguments)
         except (ValueError, OSError) as error:
             raise _not_loaded(path, error) from error
         except RuntimeError as error:
@@ -54,9 +62,9 @@ class VLLMEngine:
                 f"{path}: vLLM can't start ({_first_line(error)}); expected a device with room for the model; see "
                 "vLLM's lines above, and docs/sampling.md for the settings on a CPU"
             ) from error
-        self._tokenizer = self._engine.get_tokenizer()
+        self._tokenizer = self.llm_engine.get_tokenizer()
         self.note = template_note(self._tokenizer)
-        config = self._engine.vllm_config
+        config = self.llm_engine.vllm_config
         self._room: int = config.model_config.max_model_len
         self._most_requests: int = (1 + QUEUED) * config.scheduler_config.max_num_seqs
         self._requests: dict[str, tuple[int, int]] = {}  # vLLM's name of it → (prompt's number, rollout's index)
@@ -68,7 +76,7 @@ class VLLMEngine:
 
     def submit(self, number: int, prompt: Prompt) -> None:
         ids = encode_prompt(self._tokenizer, prompt.messages)
-        indices = range(prompt.first_index, prompt.first_index + self._params.n)
+        indices = range(prompt.first_index, prompt.first_index + self.params.n)
         room = self._room - len(ids)
         if room <= 0:
             empty = [Completion(index, "", "length", [], []) for index in indices]
@@ -83,13 +91,13 @@ class VLLMEngine:
         for index in indices:
             name = f"{number}/{index}"
             self._requests[name] = (number, index)
-            self._engine.add_request(
-                name, self._vllm.inputs.TokensPrompt(prompt_token_ids=ids), self._request(prompt.record_id, index, room)
+            self.llm_engine.add_request(
+                name, self.vllm.inputs.TokensPrompt(prompt_token_ids=ids), self._request(prompt.record_id, index, room)
             )
 
     def _request(self, record_id: str, index: int, room: int) -> Any:
-        params = self._params
-        return self._vllm.SamplingParams(
+        params = self.params
+        return self.vllm.SamplingParams(
             n=1,
             temperature=params.temperature,
             top_p=params.top_p,
@@ -98,20 +106,21 @@ class VLLMEngine:
             stop=list(params.stop) or None,
             detokenize=bool(params.stop),  # else nobody needs vLLM's text
             skip_special_tokens=False,
-            output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
+            logprobs=0 if self._with_logprobs else None,  # 0: of the drawn token only
+            output_kind=self.vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
 
     def step(self) -> list[tuple[int, Sampled]]:
         finished, self._done = self._done, []
         if not self._requests:
             return finished
-        for output in self._engine.step():
+        for output in self.llm_engine.step():
             if not output.finished:
                 continue
             number, index = self._requests.pop(output.request_id)
             prompt, ids, completions = self._under_way[number]
             completions.append(self._completion(index, output.outputs[0]))
-            if len(completions) == self._params.n:
+            if len(completions) == self.params.n:
                 del self._under_way[number]
                 completions.sort(key=lambda one: one.index)
                 finished.append((number, Sampled(prompt.record_id, ids, completions)))
@@ -126,10 +135,12 @@ class VLLMEngine:
             skip_special_tokens=False,
             clean_up_tokenization_spaces=False,
         )
-        return Completion(index, before_stop(text, self._params.stop), written.finish_reason, token_ids, [])
+        scores = written.logprobs or ()
+        logprobs = [at[token].logprob for at, token in zip(scores, token_ids, strict=bool(scores))]
+        return Completion(index, before_stop(text, self.params.stop), written.finish_reason, token_ids, logprobs)
 
     def close(self) -> None:
-        self._engine.engine_core.shutdown()
+        self.llm_engine.engine_core.shutdown()
 
 
 def _not_loaded(path: str, error: Exception) -> KlearError:

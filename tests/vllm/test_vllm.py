@@ -50,7 +50,7 @@ def prompts(count: int, letters: int = 3) -> list[Prompt]:
 
 
 def run(engine: Any, asked: list[Prompt], params: SamplingParams, window: int | None = 1000) -> list[Sampled]:
-    engine._params = params  # one engine for all tests: it takes long to open
+    engine.params = params  # one engine for all tests: it takes long to open
     opened: Engine = engine
     return [sampled for _, sampled in drive(opened, asked, window=window)]
 
