@@ -19,8 +19,6 @@ from typing import Any
 
 import torch
 
-from klear_data.errors import RecordError
-from klear_data.generate.transformers_backend import encode_prompt
 from klear_data.generate.types import SamplingParams
 from klear_train.checkpoint import load_checkpoint, save_checkpoint, save_final
 from klear_train.evaluate import evaluate
@@ -28,6 +26,8 @@ from klear_train.metrics import LiveLine, StepLog
 from klear_train.model import load_for_training
 from klear_train.optim import Stepper
 from klear_train.policy_update import accumulate_gradient
+from klear_train.preflight import that_fit, warnings_for
+from klear_train.prompts import take
 from klear_train.rollout import Group, Judge, check_records, make_judges, sample_groups
 from klear_train.rollout.engines import RolloutEngine, TransformersRollouts
 from klear_train.rollout_log import describe, figures, rollout_lines
@@ -234,58 +234,3 @@ def sampling(config: RLConfig, *, n: int, seed: int) -> SamplingParams:
 def is_due(every: int, step: int) -> bool:
     """Whether something done every so many steps (0: never) is done after this one."""
     return every > 0 and step % every == 0
-
-
-def take(records: list[dict[str, Any]], start: int, count: int, *, seed: int) -> list[dict[str, Any]]:
-    """Records number ``start`` to ``start + count`` of an endless shuffle, none of them twice."""
-    chosen: dict[str, dict[str, Any]] = {}
-    for position in range(start, start + min(count, len(records))):
-        epoch, at = divmod(position, len(records))
-        order = list(range(len(records)))
-        random.Random(f"{seed}/{epoch}").shuffle(order)
-        record = records[order[at]]
-        chosen.setdefault(record["id"], record)
-    return list(chosen.values())
-
-
-def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any) -> list[dict[str, Any]]:
-    """The records whose prompt leaves room for a response in the model's context; says how many do not.
-
-    Raises:
-        RecordError: none does.
-    """
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if room is None:
-        return records
-    fitting = [record for record in records if len(encode_prompt(tokenizer, record["prompt"])) < room]
-    if not fitting:
-        raise RecordError(
-            f"--data: the prompts of all {len(records)} records fill the model's context of {room} tokens; expected "
-            "shorter ones; use a model with a longer context"
-        )
-    if len(fitting) < len(records):
-        left_out = len(records) - len(fitting)
-        print(f"warning: {left_out} prompts fill the context of {room} tokens and are left out", file=sys.stderr)
-    return fitting
-
-
-def warnings_for(config: RLConfig, num_records: int) -> list[str]:
-    """What is likely to go wrong with these settings, said before time is spent."""
-    found = []
-    keeps_low = config.loss.kind == "cispo" or (config.loss.kind == "gppo" and config.loss.beta_low > 0)
-    if config.epochs > 1 and keeps_low:
-        found.append(
-            f"epochs = {config.epochs} with {config.loss.kind}: several passes over the same rollouts made the policy "
-            "collapse in our tests, through tokens already pushed below the range; use epochs = 1, or "
-            "loss.kind = gppo with loss.beta_low = 0"
-        )
-    if config.rollout.top_p < 1:
-        found.append(
-            f"rollout.top_p = {config.rollout.top_p}: responses come from a cut distribution whose "
-            "log-probabilities are not those that the loss compares; use 1"
-        )
-    if num_records < config.rollout.prompts_per_step:
-        found.append(
-            f"{num_records} records for {config.rollout.prompts_per_step} prompts a step: each step takes all of them"
-        )
-    return found

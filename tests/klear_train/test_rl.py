@@ -21,7 +21,9 @@ from klear_train.config import load_config
 from klear_train.metrics import LiveLine
 from klear_train.model import load_for_training
 from klear_train.policy_update import accumulate_gradient, micro_batches, packed, trainable
-from klear_train.rl import run_rl, take, that_fit, warnings_for
+from klear_train.preflight import that_fit, warnings_for
+from klear_train.prompts import take
+from klear_train.rl import run_rl
 from klear_train.rollout import Group, Rollout, check_records, judge_group, make_judges
 from klear_train.settings import LossSection, ModelSection, RewardSection, RLConfig
 

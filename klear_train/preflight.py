@@ -1,0 +1,53 @@
+"""What can be known to go wrong before time is spent on an RL run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from klear_data.errors import RecordError
+from klear_data.generate.transformers_backend import encode_prompt
+from klear_train.settings import RLConfig
+
+
+def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any) -> list[dict[str, Any]]:
+    """The records whose prompt leaves room for a response in the model's context; says how many do not.
+
+    Raises:
+        RecordError: none does.
+    """
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if room is None:
+        return records
+    fitting = [record for record in records if len(encode_prompt(tokenizer, record["prompt"])) < room]
+    if not fitting:
+        raise RecordError(
+            f"--data: the prompts of all {len(records)} records fill the model's context of {room} tokens; expected "
+            "shorter ones; use a model with a longer context"
+        )
+    if len(fitting) < len(records):
+        left_out = len(records) - len(fitting)
+        print(f"warning: {left_out} prompts fill the context of {room} tokens and are left out", file=sys.stderr)
+    return fitting
+
+
+def warnings_for(config: RLConfig, num_records: int) -> list[str]:
+    """What is likely to go wrong with these settings, said before time is spent."""
+    found = []
+    keeps_low = config.loss.kind == "cispo" or (config.loss.kind == "gppo" and config.loss.beta_low > 0)
+    if config.epochs > 1 and keeps_low:
+        found.append(
+            f"epochs = {config.epochs} with {config.loss.kind}: several passes over the same rollouts made the policy "
+            "collapse in our tests, through tokens already pushed below the range; use epochs = 1, or "
+            "loss.kind = gppo with loss.beta_low = 0"
+        )
+    if config.rollout.top_p < 1:
+        found.append(
+            f"rollout.top_p = {config.rollout.top_p}: responses come from a cut distribution whose "
+            "log-probabilities are not those that the loss compares; use 1"
+        )
+    if num_records < config.rollout.prompts_per_step:
+        found.append(
+            f"{num_records} records for {config.rollout.prompts_per_step} prompts a step: each step takes all of them"
+        )
+    return found
