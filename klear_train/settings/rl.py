@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,12 +22,25 @@ class RolloutSection(Section):
     """Below 1 the policy that samples is no longer the one whose log-probabilities are kept."""
     max_tokens: int = Field(ge=1)
     """Longest response in tokens."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """Who samples: klear's own loop over the policy (laptops), or vLLM in the trainer's process."""
     batch_size: int = Field(default=128, ge=1)
-    """Rollouts written at the same time."""
+    """transformers: rollouts written at the same time."""
+    vllm: dict[str, Any] = {}
+    """vllm: further arguments of its EngineArgs, such as gpu_memory_utilization, max_model_len, tensor_parallel_size
+    or enable_sleep_mode (its memory is given to the trainer between samplings)."""
+    probe_limit: float = Field(default=0.05, gt=0)
+    """Largest mean difference, in nats a token, between sampler and trainer on a probe after every push of weights;
+    beyond it the run stops. Rounding is 1e-5 in float32 and some 1e-2 in bfloat16; stale weights are tenths."""
     refill_rounds: int = Field(default=0, ge=0)
-    """Further rounds of sampling while zero-advantage groups leave fewer groups than wanted."""
+    """Further rounds of sampling while zero-advantage groups leave fewer groups than wanted (dynamic sampling)."""
     drop_truncated: bool = False
     """Overlong filter: rollouts that ran into max_tokens count in the group's mean but train nothing."""
+    overlong_buffer: int = Field(default=0, ge=0)
+    """Soft overlong penalty (DAPO, Eq. 13): over the last so many tokens before max_tokens the reward falls linearly
+    by overlong_penalty; 0 for none."""
+    overlong_penalty: float = Field(default=1.0, ge=0)
+    """What a response of max_tokens loses under the soft overlong penalty."""
 
 
 class RewardSection(Section):
@@ -64,6 +77,20 @@ class LossSection(Section):
     """Upper bound of the ratio for negative advantages; none in the paper."""
     nll_weight: float = Field(default=0.1, ge=0)
     """α of the likelihood of correct rollouts."""
+    old_logprobs: Literal["auto", "sampler", "trainer"] = "auto"
+    """π_old of the ratio: as the sampler gave it, or computed again by the trainer before the step's first update
+    (one forward pass more). auto: the trainer's for vllm, whose kernels round otherwise, else the sampler's."""
+    mismatch: Literal["none", "truncate", "mask"] = "truncate"
+    """Where the trainer's π_old differs from what was sampled from: weight tokens by min(π_trainer/π_sampler,
+    mismatch_cap) (truncated importance sampling), leave out those beyond mismatch_cap or below its inverse, or
+    nothing. Without effect where the sampler's own log-probabilities are π_old."""
+    mismatch_cap: float = Field(default=2.0, gt=1)
+    """Bound of the importance weight between sampler and trainer."""
+    kl_weight: float = Field(default=0.0, ge=0)
+    """Weight of KL(π‖reference) in the loss; the reference is the model that the run began with. 0, as in the paper,
+    keeps no reference in memory."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """How the KL is estimated from the sampled tokens."""
     advantage_scale: Literal["std", "none"] = "std"
     """Divide advantages by the group's standard deviation, or not."""
     advantage_baseline: Literal["mean", "leave_one_out"] = "mean"
@@ -75,6 +102,12 @@ class EvalSection(Section):
 
     every: int = Field(default=0, ge=0)
     """RL steps between evaluations, the first before step 1; 0 for none."""
+    n: int = Field(default=1, ge=1)
+    """Rollouts a record: avg@n."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Of sampling."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Of sampling."""
     max_records: int = Field(default=128, ge=1)
     """Records an evaluation, the first of each ability."""
 
