@@ -49,6 +49,7 @@ class KeptSink:
             )
         self.path = Path(os.path.realpath(path))
         self.partial = self.path.with_name(self.path.name + ".partial")
+        self._whole = self.path.with_name(f".{self.path.name}.whole")
         self.kept = 0
         self._settings, self._ordered = settings, ordered
         self._found: defaultdict[bytes, deque[_Place]] = defaultdict(deque)
@@ -58,6 +59,7 @@ class KeptSink:
         try:
             self._stream: IO[bytes] = open(self.partial, "a+b")  # noqa: SIM115  (closed in __exit__)
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._give_name()
             if self.path.exists():
                 self._complete = open(self.path, "rb")  # noqa: SIM115
                 self._index(self._complete, self.path)
@@ -180,8 +182,16 @@ class KeptSink:
                     out.write(stream.read(length))
                 out.flush()
                 os.fsync(out.fileno())
-            os.replace(temporary, self.path)
+            os.replace(temporary, self._whole)
+            self._give_name()
         self.partial.unlink()
+
+    def _give_name(self) -> None:
+        """Make a whole output the output. From when there is one, the partial file's records count no more: a run
+        killed between the two steps would else be found to have finished each of them twice."""
+        if self._whole.exists():
+            os.ftruncate(self._stream.fileno(), 0)
+            os.replace(self._whole, self.path)
 
     def _places(self) -> list[_Place]:
         places = [place for place in self._order if place is not None]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +152,38 @@ def test_two_runs_do_not_write_one_file_and_only_jsonl_can_be_resumed(tmp_path: 
     for other in ("-", "out.parquet", "out.jsonl.gz"):
         with pytest.raises(UsageError, match=r"expected a \.jsonl file with --resume"):
             KeptSink(other, SETTINGS)
+
+
+def test_a_kill_before_any_step_of_landing_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    numbers = [1, 2, 3]
+    finish(tmp_path / "whole.jsonl", numbers, numbers)
+    for earlier in ([], [2]):  # without and with an output of an earlier run
+        for at in itertools.count():
+            for one in tmp_path.glob("*out.jsonl*"):
+                one.unlink()
+            if earlier:
+                finish(path, earlier, earlier)
+            pid = os.fork()
+            if pid == 0:
+                _killed_at_step(at)
+                finish(path, numbers, [3, 1, 2])
+                os._exit(0)
+            was_killed = os.waitpid(pid, 0)[1] == signal.SIGKILL
+            finish(path, numbers, numbers)
+            assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes(), at
+            assert sorted(one.name for one in tmp_path.iterdir()) == ["out.jsonl", "whole.jsonl"], at
+            if not was_killed:
+                break
+        assert at >= 3  # so many steps there are at least
+
+
+def _killed_at_step(at: int) -> None:
+    """From now on this process kills itself before its step number ``at`` on files."""
+    steps = itertools.count()
+
+    def counted(name: str, arguments: Any) -> None:
+        if name in ("os.rename", "os.remove", "os.truncate", "open") and next(steps) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(counted)
