@@ -7,8 +7,8 @@
 A *life* is one run of the command, in a fork of this process, which has imported everything heavy and holds no engine.
 It is ended by SIGKILL after a random while (``start``), when the partial file has grown by a share (``grown``),
 or around the moment when the output gets its name (``landing``); or by the kernel in the middle of a write, at any
-byte, by a limit on the size of files (``cut``, ``landing_cut``: SIGXFSZ, which nothing handles). Lives follow each other
-until one ends by itself: then its file must be that of an undisturbed run, and the next cycle begins with nothing.
+byte, by a limit on the size of files (``cut``, ``landing_cut``: SIGXFSZ, which nothing handles). Lives follow each
+other until one ends by itself: then its file must be that of an undisturbed run, and the next cycle begins with nothing.
 Prints one JSON object.
 """
 
@@ -235,7 +235,7 @@ def make_model(folder: Path) -> None:
 def prepare(backend: str, folder: Path) -> tuple[list[str], float]:
     """Import what is heavy; the command line, and how long a life may take that is killed by the clock."""
     (folder / "in.jsonl").write_text("".join(json.dumps(problem(at)) + "\n" for at in range(PROBLEMS)))
-    line = ["sample", "in.jsonl", "-q", "--n", "2", "--max-tokens", "40", "--backend", backend]
+    line = ["sample", "in.jsonl", "-q", "--n", "2", "--backend", backend]
     import_all("cli.main", "cli.sample", "klear_data.sink", f"klear_data.generate.{backend}_backend")
     if backend == "openai":
         import_all("httpx2")
@@ -244,9 +244,10 @@ def prepare(backend: str, folder: Path) -> tuple[list[str], float]:
     line += ["--model", "model", "--dtype", "float32"]
     import_all("torch", "transformers", "transformers.models.qwen3.modeling_qwen3", "klear_data.generate.kv_cache")
     if backend == "transformers":
-        return [*line, "--batch-size", "4"], 3.0
+        return [*line, "--batch-size", "4", "--max-tokens", "40"], 3.0
     import_all("vllm", "vllm.v1.engine.llm_engine", "vllm.model_executor.models.qwen3", "vllm.v1.worker.cpu_worker")
-    return [*line, "--max-model-len", "256"], 15.0
+    # All are in one batch: long enough that they end one after another.
+    return [*line, "--max-model-len", "256", "--max-tokens", "200"], 15.0
 
 
 def import_all(*names: str) -> None:
