@@ -8,7 +8,7 @@ A *life* is one run of the command, in a fork of this process, which has importe
 It is ended by SIGKILL after a random while (``start``), when the partial file has grown by a share (``grown``),
 or around the moment when the output gets its name (``landing``); or by the kernel in the middle of a write, at any
 byte, by a limit on the size of files (``cut``, ``landing_cut``: SIGXFSZ, which nothing handles). Lives follow each
-other until one ends by itself: then its file must be that of an undisturbed run, and the next cycle begins with nothing.
+other until one ends by itself: then its file must be that of an undisturbed run, and the next cycle begins anew.
 Prints one JSON object.
 """
 
