@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from klear_data.records import Record, is_number, shown
+from klear_data.stats import wilson95
 
 LABELS = ("easy", "hard", "unscored")
-
-_Z95 = 1.959963984540054
 
 
 def label_difficulty(record: Record, *, hard_below: float = 0.5, labeler: str | None = None) -> Record:
@@ -108,8 +106,4 @@ def wilson_interval(passes: int, trials: int) -> list[float] | None:
     """
     if trials == 0:
         return None
-    rate = passes / trials
-    spread = _Z95**2 / trials
-    centre = (rate + spread / 2) / (1 + spread)
-    half = _Z95 * math.sqrt(rate * (1 - rate) / trials + spread / (4 * trials)) / (1 + spread)
-    return [max(0.0, centre - half), min(1.0, centre + half)]
+    return list(wilson95(passes / trials, trials))

@@ -38,6 +38,8 @@ class Benchmark(DataSet):
         window: first and last day that count, both included, as ``2024-08-01``.
         local: other names of its file.
         evaluate: False for what is only decontaminated against.
+        n: samples a problem in an evaluation.
+        template: how a problem is asked there, by the name of a template.
     """
 
     ability: str
@@ -47,6 +49,8 @@ class Benchmark(DataSet):
     window: tuple[str, str] | None = None
     local: tuple[str, ...] = ()
     evaluate: bool = True
+    n: int = 4
+    template: str = "plain"
 
 
 def load_benchmarks() -> list[Benchmark]:
