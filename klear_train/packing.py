@@ -1,19 +1,20 @@
-"""Packing: sequences of different lengths into rows of a fixed length that hardly waste a token.
+"""Packing: sequences of different lengths into rows of a fixed number of tokens that hardly waste one.
 
-Shapes: B rows of T tokens; N trained tokens of a batch in row order; S sequences, L the longest one's number
-of trained tokens.
+A row is a budget, not a shape: a batch is its sequences laid end to end, without padding, and attention is told
+where each begins. Shapes: T tokens of a batch; S its sequences; N its trained tokens, in the order of the
+sequences; L the largest number of trained tokens of one sequence.
 """
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-
-PADDING = -1
 
 
 @dataclass(frozen=True)
@@ -21,60 +22,73 @@ class Example:
     """One sequence to train on.
 
     Attributes:
-        tokens: ids of the prompt and the response.
+        tokens: ids of the prompt and the response; a sequence of ints or an integer array.
         trained: which of them carry loss; never the first, which nothing predicts.
     """
 
-    tokens: list[int]
-    trained: list[bool]
+    tokens: Any
+    trained: Any
 
     @property
     def num_trained(self) -> int:
-        return sum(self.trained)
+        return int(np.count_nonzero(self.trained))
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Where the sequences of a batch lie: all that attention needs to keep them apart.
+
+    Attributes:
+        lengths: tokens of each sequence.
+        offsets: (S + 1,), int32: where each begins, and where the last ends.
+        longest: the largest length.
+    """
+
+    lengths: tuple[int, ...]
+    offsets: Tensor
+    longest: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed rows and where their trained tokens are.
+    """Sequences laid end to end and where their trained tokens are.
 
     Attributes:
-        input_ids_BT: token ids, padded.
-        position_ids_BT: restart at 0 with every sequence.
-        documents_BT: index of the sequence a token belongs to, ``PADDING`` elsewhere.
-        predictors_N: flat index into B·T of the position that predicts each trained token.
+        input_ids_T: token ids.
+        position_ids_T: restart at 0 with every sequence.
+        predictors_N: the position that predicts each trained token.
         targets_N: the trained tokens themselves.
-        sequence_N: which sequence each belongs to, counted in the order the sequences were given.
+        sequence_N: which sequence each belongs to.
         ordinal_N: its number among that sequence's trained tokens.
+        documents: where the sequences lie.
     """
 
-    input_ids_BT: Tensor
-    position_ids_BT: Tensor
-    documents_BT: Tensor
+    input_ids_T: Tensor
+    position_ids_T: Tensor
     predictors_N: Tensor
     targets_N: Tensor
     sequence_N: Tensor
     ordinal_N: Tensor
-    num_sequences: int
+    documents: Documents
+
+    @property
+    def num_tokens(self) -> int:
+        return self.input_ids_T.numel()
 
     @property
     def num_trained(self) -> int:
         return self.targets_N.numel()
 
     @property
-    def fill(self) -> float:
-        """Share of the rows that holds tokens and no padding."""
-        return float((self.documents_BT != PADDING).float().mean())
+    def num_sequences(self) -> int:
+        return len(self.documents.lengths)
 
-    def to(self, device: torch.device) -> Batch:
-        moved = {name: getattr(self, name).to(device) for name in self.__annotations__ if name != "num_sequences"}
-        return Batch(**moved, num_sequences=self.num_sequences)
+    def to(self, device: torch.device | str) -> Batch:
+        def moved(part: Any) -> dict[str, Any]:
+            values = {field.name: getattr(part, field.name) for field in fields(part)}
+            return {name: v.to(device) if isinstance(v, Tensor) else v for name, v in values.items()}
 
-    def attention_mask_B1TT(self) -> Tensor:
-        """True where a token may look: back, and within its own sequence."""
-        T = self.documents_BT.shape[1]
-        same_BTT = self.documents_BT[:, :, None] == self.documents_BT[:, None, :]
-        back_TT = torch.ones(T, T, dtype=torch.bool, device=same_BTT.device).tril()
-        return (same_BTT & back_TT)[:, None]
+        return Batch(**{**moved(self), "documents": Documents(**moved(self.documents))})
 
     def rows_SL(self, values_N: Tensor) -> Tensor:
         """Values of the trained tokens, one row a sequence, zeros after its end."""
@@ -83,63 +97,68 @@ class Batch:
         return rows_SL.index_put((self.sequence_N, self.ordinal_N), values_N)
 
 
+def collate(examples: Sequence[Example]) -> Batch:
+    """Lay examples end to end, in the order given.
+
+    Raises:
+        ValueError: no examples, an empty one, or one whose first token is trained.
+    """
+    if not examples:
+        raise ValueError("collate: no examples; expected at least one")
+    tokens_T = np.concatenate([np.asarray(example.tokens, dtype=np.int64) for example in examples])
+    trained_T = np.concatenate([np.asarray(example.trained, dtype=bool) for example in examples])
+    lengths_S = np.array([len(example.tokens) for example in examples], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths_S)])
+    if lengths_S.min() == 0 or trained_T[offsets[:-1]].any():
+        raise ValueError("collate: an example is empty or trains its first token; expected a token that predicts it")
+    position_N = np.flatnonzero(trained_T)
+    sequence_N = np.repeat(np.arange(len(examples)), lengths_S)[position_N]
+    before_S = np.concatenate([[0], np.cumsum(trained_T)])[offsets[:-1]]  # trained tokens before each sequence
+    documents = Documents(
+        tuple(lengths_S.tolist()), torch.from_numpy(offsets.astype(np.int32)), longest=int(lengths_S.max())
+    )
+    return Batch(
+        input_ids_T=torch.from_numpy(tokens_T),
+        position_ids_T=torch.from_numpy(np.arange(len(tokens_T)) - np.repeat(offsets[:-1], lengths_S)),
+        predictors_N=torch.from_numpy(position_N - 1),
+        targets_N=torch.from_numpy(tokens_T[position_N]),
+        sequence_N=torch.from_numpy(sequence_N),
+        ordinal_N=torch.from_numpy(np.arange(len(position_N)) - before_S[sequence_N]),
+        documents=documents,
+    )
+
+
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Best-fit decreasing: indices of ``lengths`` in bins of at most ``capacity``.
 
     The longest come first, each into the fullest bin it still fits. On long-tailed lengths the bins are more
-    than 98% full. Deterministic; O(n log n) plus shifting in a list of open bins.
+    than 98% full. Deterministic; how many bins there are depends on the lengths alone, not on their order.
 
     Raises:
         ValueError: a length is larger than the capacity.
     """
     bins: list[list[int]] = []
-    free: list[tuple[int, int]] = []  # (room, bin), sorted
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        length = lengths[index]
+    open_bins: dict[int, list[int]] = {}  # by the room they have left
+    rooms: list[int] = []  # the keys of open_bins, sorted: at most ``capacity`` of them
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    for index in order.tolist():
+        length = int(lengths[index])
         if length > capacity:
             raise ValueError(f"pack: sequence {index} has {length} tokens; expected at most {capacity}")
-        at = bisect.bisect_left(free, (length, -1))
-        if at == len(free):
+        at = bisect.bisect_left(rooms, length)
+        if at == len(rooms):
             room, chosen = capacity, len(bins)
             bins.append([])
         else:
-            room, chosen = free.pop(at)
+            room = rooms[at]
+            chosen = open_bins[room].pop()
+            if not open_bins[room]:
+                del open_bins[room], rooms[at]
         bins[chosen].append(index)
-        if room > length:
-            bisect.insort(free, (room - length, chosen))
+        left = room - length
+        if left:
+            if left not in open_bins:
+                open_bins[left] = []
+                bisect.insort(rooms, left)
+            open_bins[left].append(chosen)
     return bins
-
-
-def collate(examples: Sequence[Example], rows: Sequence[Sequence[int]], *, length: int, pad_id: int) -> Batch:
-    """Lay out examples as packed rows.
-
-    Args:
-        examples: the sequences.
-        rows: for each row, which sequences it holds (from :func:`pack`).
-        length: tokens a row; the rows are cut to the fullest one, so that a short batch stays small.
-        pad_id: fills the rest.
-    """
-    length = min(length, max((sum(len(examples[i].tokens) for i in row) for row in rows), default=0))
-    ids, positions, documents = [], [], []
-    predictors, targets, sequences, ordinals = [], [], [], []
-    for row_number, row in enumerate(rows):
-        ids_T, positions_T, documents_T = [], [], []
-        for index in row:
-            example, start = examples[index], row_number * length + len(ids_T)
-            trained = [at for at, flag in enumerate(example.trained) if flag]
-            predictors += [start + at - 1 for at in trained]
-            targets += [example.tokens[at] for at in trained]
-            sequences += [index] * len(trained)
-            ordinals += range(len(trained))
-            ids_T += example.tokens
-            positions_T += range(len(example.tokens))
-            documents_T += [index] * len(example.tokens)
-        rest = length - len(ids_T)
-        ids.append(ids_T + [pad_id] * rest)
-        positions.append(positions_T + list(range(rest)))
-        documents.append(documents_T + [PADDING] * rest)
-    return Batch(
-        *(torch.tensor(v, dtype=torch.long) for v in (ids, positions, documents)),
-        *(torch.tensor(v, dtype=torch.long) for v in (predictors, targets, sequences, ordinals)),
-        num_sequences=len(examples),
-    )

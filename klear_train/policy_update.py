@@ -14,7 +14,7 @@ from torch import Tensor
 
 from klear_train import losses
 from klear_train.model import target_logprobs
-from klear_train.packing import Batch, collate, pack
+from klear_train.packing import collate
 from klear_train.rollout import Group, Rollout
 from klear_train.settings import LossSection, RLConfig
 
@@ -82,11 +82,11 @@ def micro_loss(
     model: Any, micro: Sequence[Rollout], totals: Totals, config: RLConfig, *, pad_id: int
 ) -> tuple[Tensor, dict[str, float]]:
     """This micro-batch's share of the minibatch's loss, with gradient, and its metrics."""
-    batch = packed(micro, pad_id=pad_id).to(model.device)
+    batch = collate([rollout.example() for rollout in micro]).to(model.device)
     logprobs_N, entropy_N = target_logprobs(model, batch, temperature=config.rollout.temperature, with_entropy=True)
     old_N = torch.cat([rollout.old_logprobs_T for rollout in micro]).to(model.device)
     logprobs_BT = batch.rows_SL(logprobs_N)
-    old_logprobs_BT = batch.rows_SL(in_row_order(old_N, batch))
+    old_logprobs_BT = batch.rows_SL(old_N)
     mask_BT = batch.rows_SL(torch.ones_like(logprobs_N)).bool()
     advantages_B = torch.tensor([rollout.advantage for rollout in micro], device=model.device)
     loss, metrics = policy_loss(logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, config.loss, totals)
@@ -124,17 +124,3 @@ def policy_loss(
         ratio_cap=config.ratio_cap,
         num_tokens=totals.tokens,
     )
-
-
-def packed(rollouts: Sequence[Rollout], *, pad_id: int) -> Batch:
-    """Rollouts in rows as long as the longest of them."""
-    examples = [rollout.example() for rollout in rollouts]
-    lengths = [len(example.tokens) for example in examples]
-    return collate(examples, pack(lengths, max(lengths)), length=max(lengths), pad_id=pad_id)
-
-
-def in_row_order(values_N: Tensor, batch: Batch) -> Tensor:
-    """Values listed sequence by sequence, in the order in which packing laid the sequences out."""
-    lengths_S = torch.bincount(batch.sequence_N, minlength=batch.num_sequences)
-    starts_S = lengths_S.cumsum(0) - lengths_S
-    return values_N[starts_S[batch.sequence_N] + batch.ordinal_N]

@@ -23,7 +23,7 @@ from klear_data.records import messages_problem
 from klear_train.chat import examples_of
 from klear_train.checkpoint import load_checkpoint, save_checkpoint, save_final
 from klear_train.metrics import LiveLine, StepLog
-from klear_train.model import load_for_training, target_logprobs
+from klear_train.model import load_for_training, nll_sum
 from klear_train.optim import Stepper
 from klear_train.packing import Example, collate, pack
 from klear_train.run_dir import open_run
@@ -73,7 +73,6 @@ def run_sft(
     torch.manual_seed(config.seed)
     model, tokenizer = load_for_training(config.model)
     examples = tokenise(data, tokenizer, config).examples
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
 
     total = total_steps(examples, config)
     stepper = Stepper(model, config.optim, total_steps=total, stop_after_bad_steps=config.stop_after_bad_steps)
@@ -92,13 +91,12 @@ def run_sft(
         for start in range(0, len(rows), config.rows_per_micro_batch):
             packed = rows[start : start + config.rows_per_micro_batch]
             members = [examples[i] for row_ in packed for i in row_]
-            batch = collate(members, _renumbered(packed), length=config.pack_tokens, pad_id=pad_id).to(model.device)
-            logprobs_N, _ = target_logprobs(model, batch)
-            micro_loss = -logprobs_N.sum() / num_trained
+            batch = collate(members).to(model.device)
+            micro_loss = nll_sum(model, batch, scale=1 / num_trained)
             micro_loss.backward()
             loss += float(micro_loss.detach())
             tokens += sum(len(example.tokens) for example in members)
-            slots += batch.input_ids_BT.numel()
+            slots += len(packed) * config.pack_tokens
         update = stepper.step(step, loss)
         row = {
             "step": step + 1,
@@ -206,9 +204,3 @@ def _steps(
             if start <= step < end:
                 yield step, epoch, rows
             step += 1
-
-
-def _renumbered(packed: list[list[int]]) -> list[list[int]]:
-    """The same rows with their examples numbered 0, 1, … in order of appearance."""
-    counter = iter(range(sum(map(len, packed))))
-    return [[next(counter) for _ in row] for row in packed]

@@ -23,6 +23,9 @@ class ModelSection(Section):
     threads: int = Field(default=0, ge=0)
     """Threads of torch on the CPU, 0 for torch's own choice. A small model is fastest with 1: more threads
     wait for each other, and on a busy machine they all but stand still."""
+    attention: Literal["auto", "sdpa", "varlen", "flex", "flash"] = "auto"
+    """How packed sequences are kept apart: ``sdpa`` (one call each), torch's ``varlen`` FlashAttention, ``flex``, or
+    the flash-attn package; ``auto`` is varlen on a GPU in bfloat16, else sdpa. None of them holds T×T numbers."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, memory for one layer at a time."""
 

@@ -16,11 +16,11 @@ from transformers import AutoModelForCausalLM
 from klear_data.errors import RecordError
 from klear_data.generate.types import Completion, Sampled
 from klear_data.text import content_id
-from klear_train import policy_update
 from klear_train.config import load_config
 from klear_train.metrics import LiveLine
 from klear_train.model import load_for_training
-from klear_train.policy_update import accumulate_gradient, micro_batches, packed, trainable
+from klear_train.packing import collate
+from klear_train.policy_update import accumulate_gradient, micro_batches, trainable
 from klear_train.preflight import that_fit, warnings_for
 from klear_train.prompts import take
 from klear_train.rl import run_rl
@@ -155,9 +155,9 @@ def test_the_gradient_does_not_depend_on_how_a_minibatch_is_split(tiny_model: Pa
 
 def test_old_log_probabilities_meet_their_own_tokens_after_packing(tiny_model: Path) -> None:
     rollouts = [rollout for group in groups_of([30, 5, 17, 9], [1.0, 1.0, 1.0, 1.0]) for rollout in group.rollouts]
-    batch = packed(rollouts, pad_id=0)
+    batch = collate([rollout.example() for rollout in rollouts])
     old_N = torch.cat([rollout.old_logprobs_T for rollout in rollouts])
-    rows_SL = batch.rows_SL(policy_update.in_row_order(old_N, batch))
+    rows_SL = batch.rows_SL(old_N)
     for at, rollout in enumerate(rollouts):
         assert rows_SL[at, : rollout.num_tokens].tolist() == rollout.old_logprobs_T.tolist()
 

@@ -9,13 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from klear_data.errors import RecordError, UsageError
-from klear_train.chat import examples_of
 from klear_train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from klear_train.config import load_config
 from klear_train.metrics import LiveLine
-from klear_train.model import load_for_training, target_logprobs
+from klear_train.model import load_for_training, nll_sum
 from klear_train.optim import TrainingStopped
-from klear_train.packing import collate, pack
 from klear_train.settings import ModelSection, SFTConfig
 from klear_train.sft import epoch_steps, run_sft, tokenise
 from klear_train.tiny import make_tiny_model
@@ -63,39 +61,6 @@ def test_loss_falls_and_the_final_folder_loads_in_transformers(tiny_model, toy_r
     assert tied
     assert load_config("sft", path=tmp_path / "run" / "config.toml") == config(tiny_model, "max_steps=30")
     assert "torch" in json.loads((tmp_path / "run" / "versions.json").read_text())
-
-
-def test_packed_sequences_have_the_log_probabilities_they_have_alone(tiny_model, toy_rows) -> None:
-    model, tokenizer = load_for_training(ModelSection(path=str(tiny_model)))
-    examples = [example for row in records(toy_rows[:6]) for example in examples_of(tokenizer, row["messages"])]
-    temperature = 0.7
-    with torch.no_grad():
-        rows = pack([len(example.tokens) for example in examples], 250)
-        assert max(map(len, rows)) > 1
-        batch = collate(examples, rows, length=250, pad_id=0)
-        packed_SL = batch.rows_SL(target_logprobs(model, batch, temperature=temperature)[0])
-        for at, example in enumerate(examples):
-            logits_TV = (model(torch.tensor([example.tokens])).logits[0] / temperature).log_softmax(-1)
-            alone = [float(logits_TV[t - 1, example.tokens[t]]) for t, flag in enumerate(example.trained) if flag]
-            torch.testing.assert_close(packed_SL[at, : len(alone)], torch.tensor(alone), rtol=1e-4, atol=1e-5)
-
-
-def test_log_probabilities_in_chunks_equal_those_at_once(tiny_model, toy_rows, monkeypatch) -> None:
-    model, tokenizer = load_for_training(ModelSection(path=str(tiny_model)))
-    examples = [example for row in records(toy_rows[:4]) for example in examples_of(tokenizer, row["messages"])]
-    batch = collate(examples, [[0, 1], [2], [3]], length=256, pad_id=0)
-
-    def gradient() -> tuple[torch.Tensor, torch.Tensor]:
-        model.zero_grad()
-        logprobs_N, entropy_N = target_logprobs(model, batch, with_entropy=True)
-        logprobs_N.sum().backward()
-        return entropy_N, model.get_input_embeddings().weight.grad.clone()
-
-    entropy, whole = gradient()
-    monkeypatch.setattr("klear_train.model.CHUNK_ELEMENTS", 7 * 263)
-    entropy_in_chunks, in_chunks = gradient()
-    torch.testing.assert_close(in_chunks, whole, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(entropy_in_chunks, entropy)
 
 
 def test_splitting_a_step_into_micro_batches_changes_nothing(tiny_model, toy_rows, tmp_path: Path) -> None:
@@ -221,10 +186,10 @@ def test_every_example_is_seen_once_an_epoch_in_another_order(tiny_model, toy_ro
 def test_a_loss_that_is_no_number_is_skipped_and_ends_the_run_in_the_end(
     tiny_model, toy_rows, tmp_path, monkeypatch
 ) -> None:
-    def broken(model: Any, batch: Any) -> tuple[torch.Tensor, None]:
-        return target_logprobs(model, batch)[0] * float("nan"), None
+    def broken(model: Any, batch: Any, **options: Any) -> torch.Tensor:
+        return nll_sum(model, batch, **options) * float("nan")
 
-    monkeypatch.setattr("klear_train.sft.target_logprobs", broken)
+    monkeypatch.setattr("klear_train.sft.nll_sum", broken)
     with pytest.raises(TrainingStopped, match="5 steps in a row without a finite loss"):
         run_sft(config(tiny_model), records(toy_rows), out_dir=tmp_path / "run", quiet=True)
     rows = metrics(tmp_path / "run")
