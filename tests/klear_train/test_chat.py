@@ -151,7 +151,10 @@ CASES = {
     "no special token: the end of sequence is put after the content": (
         styles.ALPACA,
         TWO,
-        ["### user:\nQ\n\n### assistant:\n⟦A</s>⟧", "### user:\nQ\n\n### assistant:\nA\n\n### user:\nR\n\n### assistant:\n⟦B</s>⟧"],
+        [
+            "### user:\nQ\n\n### assistant:\n⟦A</s>⟧",
+            "### user:\nQ\n\n### assistant:\nA\n\n### user:\nR\n\n### assistant:\n⟦B</s>⟧",
+        ],
     ),
 }  # fmt: skip
 
