@@ -3,12 +3,15 @@
 Neither package is among klear's own needs: the tests run where they are installed.
 """
 
+import asyncio
 import json
 
 import pytest
 
 from klear_data.export.parquet import ExportSink
+from klear_data.reward import hooks
 
+ADD = "<think></think>\n```python\nprint(sum(map(int, input().split())))\n```"
 TESTS = json.dumps({"inputs": ["1 2\n" * 300_000], "outputs": ["3\n"]})
 
 
@@ -31,6 +34,9 @@ PROBLEMS = [
     problem(2, data_source=None, extra_info=None),
     problem(3, extra_info={"index": "three", "tags": ["a", 1]}),
 ]
+SUM = problem(
+    4, ability="code", reward_model={"ground_truth": json.dumps({"inputs": ["1 2", "0 2"], "outputs": ["3", "2"]})}
+)
 CONVERSATIONS = [
     {
         "schema": "klear-sft/1",
@@ -90,15 +96,45 @@ def test_klears_score_for_verl_takes_the_exported_columns(tmp_path, tokenizer):
     from omegaconf import OmegaConf
     from verl.utils.dataset.rl_dataset import RLHFDataset
 
-    from klear_data.reward.hooks import compute_score
-
     path = export(tmp_path / "rl.parquet", PROBLEMS[:1], "rl", "verl")
     config = OmegaConf.create({"cache_dir": str(tmp_path / "cache"), "filter_overlong_prompts": False})
     row = RLHFDataset([path], tokenizer, config)[0]
-    found = compute_score(
+    found = hooks.compute_score(
         row["data_source"], r"<think></think>\boxed{1}", row["reward_model"]["ground_truth"], row["extra_info"]
     )
     assert (found["score"], found["verdict"]) == (1.0, "AC")
+
+
+def test_verl_s_reward_manager_scores_math_and_code_of_one_export(tmp_path, tokenizer):
+    pytest.importorskip("verl", reason="verl is not installed")
+    import numpy as np
+    import torch
+    from omegaconf import OmegaConf
+    from verl import DataProto
+    from verl.trainer.ppo.reward import load_reward_manager
+    from verl.utils.dataset.rl_dataset import RLHFDataset
+
+    path = export(tmp_path / "rl.parquet", [PROBLEMS[0], SUM], "rl", "verl")
+    config = OmegaConf.create({"cache_dir": str(tmp_path / "cache"), "filter_overlong_prompts": False})
+    rows = RLHFDataset([path], tokenizer, config)
+    reward = {
+        "custom_reward_function": {"path": hooks.__file__, "name": "compute_score", "reward_kwargs": {"jobs": 1}},
+        "reward_manager": {"source": "register", "name": "naive"},
+    }
+
+    async def judge(at, said):
+        ids = torch.tensor([tokenizer(said).input_ids])
+        columns = {
+            key: np.array([rows[at][key]], dtype=object) for key in ("data_source", "reward_model", "extra_info")
+        }
+        tensors = {"responses": ids, "attention_mask": torch.ones_like(ids)}
+        manager = load_reward_manager(OmegaConf.create({"reward": reward}), tokenizer)
+        return await manager.run_single(DataProto.from_dict(tensors=tensors, non_tensors=columns))
+
+    said = [(0, r"<think></think>\boxed{1}"), (1, ADD), (1, ADD.replace("sum", "max"))]
+    found = [asyncio.run(judge(*one)) for one in said]
+    assert [one["reward_score"] for one in found] == [1.0, 1.0, 0.5]
+    assert [one["reward_extra_info"]["verdict"] for one in found] == ["AC", "AC", "WA"]
 
 
 def test_verl_sft_data_set_puts_the_loss_on_the_response(tmp_path, tokenizer):
@@ -119,12 +155,10 @@ def test_trl_grpo_trains_a_step_on_an_export(tmp_path, model_dir):
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
     from trl.rewards import accuracy_reward
 
-    from klear_data.reward.hooks import trl_math_reward
-
     path = export(tmp_path / "rl.parquet", PROBLEMS, "rl", "trl")
     rows = datasets.load_dataset("parquet", data_files=path, cache_dir=str(tmp_path / "cache"))["train"]
     rows = rows.filter(lambda row: row["ability"] == "math")
-    judge, seen = trl_math_reward(), []
+    judge, seen = hooks.trl_math_reward(), []
 
     def klear_math(completions, **columns):
         seen.extend(gold["ground_truth"] for gold in columns["reward_model"])
@@ -139,6 +173,37 @@ def test_trl_grpo_trains_a_step_on_an_export(tmp_path, model_dir):
         train_dataset=rows,
     ).train()  # fmt: skip
     assert sorted(seen) == ["1", "1", "3", "3", "4", "4"]
+
+
+def test_trl_grpo_trains_a_step_on_math_and_code_of_one_export(tmp_path, model_dir):
+    trl = pytest.importorskip("trl", reason="trl is not installed")
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    path = export(tmp_path / "rl.parquet", [PROBLEMS[0], SUM], "rl", "trl")
+    rows = datasets.load_dataset("parquet", data_files=path, cache_dir=str(tmp_path / "cache"))["train"]
+    said = {
+        "math": [r"<think></think>\boxed{1}", r"<think></think>\boxed{2}"],
+        "code": [ADD, ADD.replace("sum", "max")],
+    }
+    judge, seen = hooks.trl_reward(), []
+
+    def klear(completions, **columns):
+        # What an untrained model writes is worth nothing: the rewards are those of answers written by hand.
+        texts = [said[ability][at % 2] for at, ability in enumerate(columns["ability"])]
+        seen.extend(zip(columns["ability"], judge(texts, **columns), strict=True))
+        return [reward for _, reward in seen]
+
+    trainer = trl.GRPOTrainer(
+        model=model_dir, reward_funcs=klear,
+        args=trl.GRPOConfig(
+            output_dir=str(tmp_path / "out"), max_steps=1, per_device_train_batch_size=4, num_generations=2,
+            max_completion_length=8, use_cpu=True, report_to=[], save_strategy="no", logging_steps=1,
+        ),
+        train_dataset=rows,
+    )  # fmt: skip
+    trainer.train()
+    assert sorted(seen) == [("code", 0.5), ("code", 1.0), ("math", -1.0), ("math", 1.0)]
+    (logged,) = [line for line in trainer.state.log_history if "klear/unscored" in line]
+    assert (logged["reward"], logged["klear/unscored"]) == (pytest.approx(0.375), 0.0)
 
 
 def test_trl_own_reward_reads_the_solution_column(tmp_path):

@@ -32,6 +32,7 @@ def test_both_rewards_work_inside_a_ray_task():
                     math.reward_one("5", r"<think></think>\boxed{9^{9^{9^9}}}")["verdict"],
                     code.reward_one(TESTS, PROGRAM)["verdict"],
                     code.reward_one(TESTS, PROGRAM.replace("sum", "max"))["verdict"],
+                    hooks.compute_score("x", PROGRAM, TESTS, {"ability": "code"})["verdict"],
                 ]
 
         verdicts = ray.get(judge.remote(), timeout=120)
@@ -39,7 +40,7 @@ def test_both_rewards_work_inside_a_ray_task():
         ray.shutdown()
     assert verdicts[0] == verdicts[1] == verdicts[3] == "AC"
     assert verdicts[2] != "AC"
-    assert verdicts[4] == "WA"
+    assert verdicts[4:] == ["WA", "AC"]
 
 
 def test_trl_trains_a_step_on_the_math_reward(tmp_path):
