@@ -6,9 +6,11 @@ import typer
 
 from cli import (
     audit_decontamination,
+    compare,
     curate,
     demo,
     doctor,
+    eval_,
     format_,
     label,
     merge,
@@ -34,6 +36,8 @@ def register(app: typer.Typer) -> None:
     app.command("label", epilog=label.EXAMPLES)(label.label)
     app.add_typer(format_.app, name="format")
     app.add_typer(train.app, name="train")
+    app.command("eval", epilog=eval_.EXAMPLES)(eval_.eval_)
+    app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
     app.command("audit-decontamination", epilog=audit_decontamination.EXAMPLES)(
         audit_decontamination.audit_decontamination
     )

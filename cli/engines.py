@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal
 
 from klear_data.errors import UsageError
@@ -15,7 +15,10 @@ Backend = Literal["transformers", "vllm", "openai"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a backend is opened with; see the options of ``klear sample``."""
+    """What a backend is opened with; see the options of ``klear sample``.
+
+    ``overrides`` change the model's config (a longer context, :mod:`klear_data.evaluation.context`).
+    """
 
     model: str
     backend: Backend
@@ -32,6 +35,7 @@ class Settings:
     timeout_s: float = 1800.0
     retries: int = 5
     patience_s: float = 300.0
+    overrides: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if (self.backend == "openai") != (self.base_url is not None):
@@ -65,14 +69,17 @@ def open_engine(settings: Settings) -> Engine:
         from klear_data.generate.vllm_backend import VLLMEngine
 
         options: dict[str, Any] = {"dtype": settings.dtype, "tensor_parallel_size": settings.tensor_parallel}
+        if settings.overrides:
+            options["hf_overrides"] = dict(settings.overrides)
         if settings.max_model_len is not None:
             options["max_model_len"] = settings.max_model_len
         return VLLMEngine(settings.model, settings.params, options)
     from klear_data.generate.transformers_backend import TransformersEngine
 
     return TransformersEngine(
-        settings.model, settings.params, batch_size=settings.batch_size, dtype=settings.dtype, device=settings.device
-    )
+        settings.model, settings.params, batch_size=settings.batch_size, dtype=settings.dtype, device=settings.device,
+        overrides=settings.overrides,
+    )  # fmt: skip
 
 
 def shower(settings: Settings) -> tuple[str | None, Callable[[list[dict[str, Any]]], str]]:
@@ -95,6 +102,16 @@ class EngineWhenNeeded:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._engine: Engine | None = None
+
+    @property
+    def params(self) -> SamplingParams:
+        return self._settings.params
+
+    @params.setter
+    def params(self, params: SamplingParams) -> None:
+        self._settings = replace(self._settings, params=params)
+        if self._engine is not None:
+            self._engine.params = params
 
     def wants_more(self) -> bool:
         return self._engine is None or self._engine.wants_more()

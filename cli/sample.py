@@ -84,18 +84,22 @@ def sample(
         tensor_parallel=tensor_parallel, data_parallel=data_parallel, max_model_len=max_model_len,
         concurrency=concurrency, timeout_s=timeout, retries=retries, patience_s=patience,
     )  # fmt: skip
-    stage = _Sampling(settings, system=system, append=append, window=None if unordered or resume else ORDER_WINDOW)
+    stage = Sampling(settings, system=system, append=append, window=None if unordered or resume else ORDER_WINDOW)
     if dry_run:
         stage.show(files)
         return
     kept = KeptSink(files.output, stage.wanted(), ordered=not unordered) if resume else None
-    stage.run(files, kept)
+    with closing(EngineWhenNeeded(settings)) as engine:
+        stage.run(files, engine, kept)
+    stage.raise_for_failures(files, kept)
 
 
-class _Sampling:
+class Sampling:
     """One run: records in, records with rollouts out, and the counts on the way."""
 
-    def __init__(self, settings: Settings, *, system: str | None, append: bool, window: int | None) -> None:
+    def __init__(
+        self, settings: Settings, *, system: str | None = None, append: bool = False, window: int | None = None
+    ) -> None:
         params = settings.params
         self._settings, self._system, self._append, self._window = settings, system, append, window
         self._written: dict[str, Any] = {
@@ -111,20 +115,25 @@ class _Sampling:
             self._written["stop"] = list(params.stop)
         if system is not None:
             self._written["system"] = system
+        if settings.overrides:
+            self._written["config"] = dict(settings.overrides)
         self.counts: Counter[str] = Counter()
 
     def wanted(self) -> dict[str, Any]:
         """What the records of an earlier run must say for this one to go on with them."""
-        wanted = {"stop": None, "system": None, **self._written}
+        wanted = {"stop": None, "system": None, "config": None, **self._written}
         return {key: value for key, value in wanted.items() if not (self._append and key == "n")}
 
-    def run(self, files: StageFiles, kept: KeptSink | None) -> None:
-        with closing(EngineWhenNeeded(self._settings)) as engine:
-            run_stage(
-                "sample", files, lambda records: self._outcomes(engine, records, kept),
-                ledger_notes=lambda: dict(self.counts), keeps=kept is not None,
-                open_output=open_sink if kept is None else lambda _: kept,
-            )  # fmt: skip
+    def run(self, files: StageFiles, engine: EngineWhenNeeded, kept: KeptSink | None) -> None:
+        """Sample every record; what fails is counted and marked in its record."""
+        run_stage(
+            "sample", files, lambda records: self._outcomes(engine, records, kept),
+            ledger_notes=lambda: dict(self.counts), keeps=kept is not None,
+            open_output=open_sink if kept is None else lambda _: kept,
+        )  # fmt: skip
+
+    def raise_for_failures(self, files: StageFiles, kept: KeptSink | None) -> None:
+        """Raise CapabilityError if rollouts failed in this run."""
         if self.counts["failed_rollouts"]:
             again = "run again with --resume to try those once more" if kept else "see `sampling.failed` of the records"
             raise CapabilityError(

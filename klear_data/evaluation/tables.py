@@ -17,6 +17,16 @@ def summary_table(benchmarks: Mapping[str, Mapping[str, Any]]) -> str:
     return table(COLUMNS, [_row(name, found) for name, found in benchmarks.items()])
 
 
+def by_group_table(benchmarks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Accuracy by the benchmarks' own levels, nothing where none has some."""
+    rows = [
+        [name, group, str(found["questions"]), percent(found["avg"])]
+        for name, one in benchmarks.items()
+        for group, found in one["by_group"].items()
+    ]
+    return [table(["benchmark", "level", "questions", "avg@n"], rows)] if rows else []
+
+
 def _row(name: str, found: Mapping[str, Any]) -> list[str]:
     rates = found["rates"]
     tokens = found["mean_tokens"]

@@ -71,7 +71,7 @@ class OpenAIEngine:
             raise UsageError(
                 f"--base-url {server.base_url}: no URL; expected one like http://127.0.0.1:8000/v1; check it"
             )
-        self._model, self._params, self._server = model, params, server
+        self._model, self.params, self._server = model, params, server
         self._url = server.base_url.rstrip("/") + "/chat/completions"
         self._results: queue.Queue[tuple[int, Sampled] | BaseException] = queue.Queue()
         self._waiting = 0
@@ -115,10 +115,10 @@ class OpenAIEngine:
             check_answer(answer.status_code, answer.text, url=url, model=self._model, worked_before=False)
 
     def wants_more(self) -> bool:
-        return self._waiting < self._server.concurrency + self._params.n
+        return self._waiting < self._server.concurrency + self.params.n
 
     def submit(self, number: int, prompt: Prompt) -> None:
-        self._waiting += self._params.n
+        self._waiting += self.params.n
         asyncio.run_coroutine_threadsafe(self._start(number, prompt), self._loop)
 
     async def _start(self, number: int, prompt: Prompt) -> None:
@@ -127,7 +127,7 @@ class OpenAIEngine:
         task.add_done_callback(self._tasks.discard)
 
     async def _all_of(self, number: int, prompt: Prompt) -> None:
-        indices = range(prompt.first_index, prompt.first_index + self._params.n)
+        indices = range(prompt.first_index, prompt.first_index + self.params.n)
         try:
             results = await asyncio.gather(*(self._rollout(prompt, index) for index in indices))
         except Exception as error:  # noqa: BLE001  (raised again by step(), in the thread that can tell the user)
@@ -176,7 +176,7 @@ class OpenAIEngine:
         )
 
     def _body(self, prompt: Prompt, index: int) -> dict[str, Any]:
-        params = self._params
+        params = self.params
         body: dict[str, Any] = {
             "model": self._model,
             "messages": prompt.messages,
@@ -219,7 +219,7 @@ class OpenAIEngine:
             if isinstance(result, BaseException):
                 raise result
             finished.append(result)
-        self._waiting -= self._params.n * len(finished)
+        self._waiting -= self.params.n * len(finished)
         return finished
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ only: not on the batch size, nor on what else stands in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ WINDOW_BATCHES = 8
 """Batches read ahead and sorted by prompt length, so that a batch holds prompts of about one length."""
 
 
-def load_model_and_tokenizer(path: str | Path, *, dtype: str = "auto", device: str | None = None) -> tuple[Any, Any]:
+def load_model_and_tokenizer(
+    path: str | Path, *, dtype: str = "auto", device: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> tuple[Any, Any]:
     """A causal model in evaluation mode and its tokenizer.
 
     Args:
         path: a folder in Hugging Face format, or a model id of the hub.
         dtype: ``auto`` (as saved), ``float32``, ``bfloat16``, ``float16``.
         device: ``cuda`` where there is one, else ``cpu``.
+        overrides: entries of the model's config that differ from its folder's.
 
     Raises:
         UsageError: there is no model at ``path``, or it can't be read.
@@ -36,7 +39,7 @@ def load_model_and_tokenizer(path: str | Path, *, dtype: str = "auto", device: s
     transformers.utils.logging.disable_progress_bar()  # loading is not what the user waits for
     tokenizer = load_tokenizer(path)
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype, **(overrides or {}))
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(path, error) from error
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
@@ -228,17 +231,18 @@ class TransformersEngine:
     """See :class:`klear_data.generate.types.Engine`: a window of prompts at a time, handed out batch by batch."""
 
     def __init__(
-        self, path: str, params: SamplingParams, *, batch_size: int = 64, dtype: str = "auto", device: str | None = None
-    ) -> None:
-        self._model, self._tokenizer = load_model_and_tokenizer(path, dtype=dtype, device=device)
+        self, path: str, params: SamplingParams, *, batch_size: int = 64, dtype: str = "auto",
+        device: str | None = None, overrides: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self._model, self._tokenizer = load_model_and_tokenizer(path, dtype=dtype, device=device, overrides=overrides)
         self.note = template_note(self._tokenizer)
-        self._params, self._batch_size = params, batch_size
+        self.params, self._batch_size = params, batch_size
         self._pending: list[tuple[int, Prompt]] = []
         self._numbers: list[int] = []
         self._window: Iterator[list[tuple[int, Sampled]]] = iter(())
 
     def wants_more(self) -> bool:
-        return len(self._pending) * self._params.n < WINDOW_BATCHES * self._batch_size
+        return len(self._pending) * self.params.n < WINDOW_BATCHES * self._batch_size
 
     def submit(self, number: int, prompt: Prompt) -> None:
         self._pending.append((number, prompt))
@@ -250,7 +254,7 @@ class TransformersEngine:
             self._numbers = [number for number, _ in pending]
             window = [prompt for _, prompt in pending]
             self._window = generate_window(
-                self._model, self._tokenizer, window, self._params, batch_size=self._batch_size
+                self._model, self._tokenizer, window, self.params, batch_size=self._batch_size
             )
             finished = next(self._window, [])
         return [(self._numbers[at], sampled) for at, sampled in finished]

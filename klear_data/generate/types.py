@@ -132,6 +132,9 @@ class Engine(Protocol):
     note: str | None
     """What the user should know about how prompts are rendered."""
 
+    params: SamplingParams
+    """How it samples; may be changed while nothing is under way."""
+
     def wants_more(self) -> bool:
         """True while another prompt would keep it busier than it is."""
 
