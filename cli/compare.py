@@ -41,7 +41,7 @@ def compare(
     markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write the tables here.")] = None,
 ) -> None:
     """Compare two evaluations: paired differences over the questions, with intervals and a sign-flip test."""
-    from klear_data.evaluation.compare import comparison, pairs_of
+    from klear_data.evaluation.compare import comparison, moved, pairs_of
 
     stdin_once(a, b)
     of_a, of_b = _read(a, keep=output is not None), _read(b, keep=output is not None)
