@@ -48,6 +48,7 @@ class Arm:
         epochs: passes over a step's rollouts, 8 minibatches each.
         nll_weight: α of Eq. 13.
         dual_clip: drop the gradient of tokens with Ã < 0 and δ above it, as the authors' code does at 10.
+        lr_scale: of the task's learning rate.
     """
 
     kind: str = "gppo"
@@ -55,6 +56,7 @@ class Arm:
     epochs: int = 2
     nll_weight: float = 0.0
     dual_clip: float | None = None
+    lr_scale: float = 1.0
 
 
 ARMS = {
@@ -62,14 +64,17 @@ ARMS = {
     "gppo": Arm(),
     "gppo_low0": Arm(options={"beta_low": 0.0}),
     "cispo": Arm("cispo"),
+    "gppo_high0": Arm(options={"beta_high": 0.0}),
     "gppo_low0.5": Arm(options={"beta_low": 0.5}),
     "gppo_low0.25": Arm(options={"beta_low": 0.25}),
-    "gppo_low0.75": Arm(options={"beta_low": 0.75}),
-    "gppo_high0": Arm(options={"beta_high": 0.0}),
     "gppo_nll0.1": Arm(nll_weight=0.1),
     "gppo_dual10": Arm(dual_clip=10.0),
     "gppo_1epoch": Arm(epochs=1),
     "clip_higher_1epoch": Arm("clip_higher", epochs=1),
+    "gppo_half_lr": Arm(lr_scale=0.5),
+    "clip_higher_half_lr": Arm("clip_higher", lr_scale=0.5),
+    "gppo_low0_half_lr": Arm(options={"beta_low": 0.0}, lr_scale=0.5),
+    "gppo_low0.75": Arm(options={"beta_low": 0.75}),
 }
 
 
@@ -185,7 +190,7 @@ def main() -> None:
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         for name in args.tasks.split(","):
             for arm in args.arms.split(","):
-                lr = args.lr or TASKS[name].lr
+                lr = (args.lr or TASKS[name].lr) * ARMS[arm].lr_scale
                 key = {"task": name, "arm": arm, "seed": seed, "lr": lr, "steps": args.steps}
                 if tuple(key.values()) in done:
                     continue
