@@ -1,16 +1,17 @@
-"""Accuracy of a model on held-out records, with its uncertainty."""
+"""Accuracy of a model on held-out records while it trains, by the code of ``klear eval``."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
+from klear_data.evaluation.question import Question, question_of
 from klear_data.generate.types import SamplingParams
-from klear_data.stats import mean_ci95
+from klear_data.stats import over_questions
 from klear_train.rollout import Group, Judge, sample_groups
 from klear_train.rollout.engines import RolloutEngine
 from klear_train.settings import LossSection
@@ -21,8 +22,8 @@ class Accuracy:
     """Share of accepted rollouts, averaged over problems.
 
     Attributes:
-        mean: in [0, 1]; problems whose rollouts are all unscored are left out.
-        half_width: of the 95% interval over problems.
+        mean: in [0, 1]; rollouts that could not be scored count as not right.
+        half_width: half of the 95% interval over problems, NaN for one problem.
         problems: how many went into it.
     """
 
@@ -45,17 +46,21 @@ def evaluate(
 
 
 def accuracy_by_ability(groups: Sequence[Group]) -> dict[str, Accuracy]:
-    """Mean over problems of each problem's share of accepted rollouts, unscored ones left out."""
-    rates: dict[str, list[float]] = defaultdict(list)
+    """Mean over problems of each problem's share of accepted rollouts."""
+    found: dict[str, list[Question]] = {}
     for group in groups:
-        scored = [rollout.correct for rollout in group.rollouts if rollout.reward is not None]
-        if scored:
-            rates[group.record["ability"]].append(sum(scored) / len(scored))
-    return {ability: _accuracy(values) for ability, values in sorted(rates.items())}
+        found.setdefault(group.record["ability"], []).append(_question(group))
+    return {ability: _accuracy([one.rate for one in questions]) for ability, questions in sorted(found.items())}
+
+
+def _question(group: Group) -> Question:
+    rollouts = [
+        {**rollout.judgement, "finish_reason": rollout.finish_reason, "num_tokens": rollout.num_tokens}
+        for rollout in group.rollouts
+    ]
+    return question_of({**group.record, "sampling": None, "rollouts": rollouts})
 
 
 def _accuracy(rates: Sequence[float]) -> Accuracy:
-    if len(rates) < 2:
-        return Accuracy(rates[0], math.nan, 1)
-    mean, low, _ = mean_ci95(rates)
-    return Accuracy(mean, mean - low, len(rates))
+    error = over_questions(rates)
+    return Accuracy(fmean(rates), math.nan if error is None else (error.high - error.low) / 2, len(rates))

@@ -10,7 +10,7 @@ from klear_train.rollout import Group
 
 
 def describe(groups: Sequence[Group]) -> dict[str, Any]:
-    """Figures of the rollouts themselves; rewards and accuracy leave unscored rollouts out."""
+    """Figures of the rollouts themselves; rewards leave unscored rollouts out, accuracy counts them as wrong."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     rewards = [rollout.reward for rollout in rollouts if rollout.reward is not None]
     by_ability = accuracy_by_ability(groups)
