@@ -75,3 +75,7 @@ def _leave(code: int) -> None:
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+if __name__ == "__main__":  # `torchrun -m cli.main train …`
+    main()

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from klear_data.errors import KlearError
+from klear_train.distributed import whole
 from klear_train.schedule import learning_rate
 from klear_train.settings import OptimSection
 
@@ -22,11 +23,16 @@ def make_optimizer(model: nn.Module, config: OptimSection) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
 
 
 class Stepper:
-    """Takes optimizer steps: schedule, clipping, and a guard against numbers that are none."""
+    """Takes optimizer steps: schedule, clipping, and a guard against numbers that are none.
+
+    With shards the gradient's norm is that of the whole gradient, so all processes decide alike; ``loss`` must be
+    the same number on all of them too.
+    """
 
     def __init__(self, model: Any, config: OptimSection, *, total_steps: int, stop_after_bad_steps: int) -> None:
         self.model, self.config, self.total_steps = model, config, total_steps
@@ -52,7 +58,7 @@ class Stepper:
             total_steps=self.total_steps,
             shape=self.config.schedule,
         )
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip))
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip))
         if math.isfinite(loss) and math.isfinite(norm):
             for group in self.optimizer.param_groups:
                 group["lr"] = lr

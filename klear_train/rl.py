@@ -20,8 +20,9 @@ from typing import Any
 import torch
 
 from klear_data.generate.types import SamplingParams
-from klear_train.checkpoint import load_checkpoint, save_checkpoint, save_final
+from klear_train.checkpoint import load_checkpoint, save_checkpoint
 from klear_train.evaluate import evaluate
+from klear_train.final import save_final
 from klear_train.metrics import LiveLine, StepLog
 from klear_train.model import load_for_training
 from klear_train.optim import Stepper

@@ -1,46 +1,40 @@
 """Supervised fine-tuning: chat messages in, a model in Hugging Face format out (Klear-Reasoner §3.1).
 
-Read from top to bottom: messages become examples with loss on the assistant's tokens, examples are packed
-into rows, rows make optimizer steps. The loss of a step is the mean over *its* trained tokens, however they
-are split into micro-batches.
+Read from top to bottom: messages become tokens with loss on the assistant's, examples are packed into rows, rows
+make optimizer steps. The loss of a step is the mean over *its* trained tokens, however they are split into
+micro-batches and over processes.
 """
 
 from __future__ import annotations
 
-import random
+import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 
-from klear_data.errors import RecordError
-from klear_data.records import messages_problem
-from klear_train.chat import examples_of
-from klear_train.checkpoint import load_checkpoint, save_checkpoint, save_final
+from klear_data.errors import UsageError
+from klear_train import distributed
+from klear_train.checkpoint import Checkpoints, load_checkpoint
+from klear_train.distributed import World
+from klear_train.final import save_final
 from klear_train.metrics import LiveLine, StepLog
-from klear_train.model import load_for_training, nll_sum
-from klear_train.optim import Stepper
-from klear_train.packing import Example, collate, pack
+from klear_train.model import Policy, load_policy, nll_sum, tokenizer_of
+from klear_train.optim import Stepper, TrainingStopped
+from klear_train.packing import Batch, Example, collate, pack
+from klear_train.plan import Plan, Row, micro_batches
 from klear_train.run_dir import open_run
 from klear_train.settings import SFTConfig
+from klear_train.tokens import TokenStore, build_token_store, check_vocabulary, open_token_store
 
+NOTHING = Example([0, 0], [False, False])
+"""What a process computes on when the others still have rows: it counts for nothing, and keeps them company."""
 
-@dataclass
-class SFTData:
-    """Tokenised examples and what became of the records."""
-
-    examples: list[Example] = field(default_factory=list)
-    records: int = 0
-    overlong: int = 0
-
-    @property
-    def num_trained(self) -> int:
-        return sum(example.num_trained for example in self.examples)
+Records = Iterable[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -53,154 +47,219 @@ class TrainResult:
 
 
 def run_sft(
-    config: SFTConfig, data: Iterable[dict[str, Any]], *, out_dir: str | Path, resume: bool = False, quiet: bool = False
+    config: SFTConfig,
+    data: Records,
+    *,
+    out_dir: str | Path,
+    resume: bool = False,
+    quiet: bool = False,
+    validation: Records | None = None,
 ) -> TrainResult:
     """Train on records with ``messages`` and leave a run directory.
+
+    Under ``torchrun`` every process calls this; rank 0 alone reads the data and says anything.
 
     Args:
         config: its ``model.path`` names the model.
         data: records as ``klear format sft`` writes them.
-        out_dir: gets config.toml, versions.json, metrics.jsonl, checkpoints/ and final/.
-        resume: go on from the last complete checkpoint, bit for bit.
+        out_dir: gets config.toml, versions.json, data/, metrics.jsonl, checkpoints/ and final/.
+        resume: go on from the last complete checkpoint, bit for bit on as many processes.
         quiet: no live line.
+        validation: held-out records for ``validation.every``.
 
     Raises:
-        UsageError: no such model, an ``out_dir`` that holds another run.
+        UsageError: no such model, data that does not fit it, an ``out_dir`` that holds another run.
         RecordError: no data, or none of it can be trained on.
         TrainingStopped: the loss stopped being a number.
     """
-    root, checkpoint = open_run(out_dir, config, resume=resume)
-    torch.manual_seed(config.seed)
-    model, tokenizer = load_for_training(config.model)
-    examples = tokenise(data, tokenizer, config).examples
+    with distributed.start() as world:
+        root, checkpoint = world.once(lambda: open_run(out_dir, config, resume=resume))
+        store, heldout = tokenised(config, data, validation, root=root, world=world, resume=resume)
+        torch.manual_seed(config.seed + world.rank)
+        policy, tokenizer = load_policy(config.model, world, adapter=config.lora)
+        check_fits(policy, store, heldout)
 
-    total = total_steps(examples, config)
-    stepper = Stepper(model, config.optim, total_steps=total, stop_after_bad_steps=config.stop_after_bad_steps)
-    done = 0
-    if checkpoint is not None:
-        done, position = load_checkpoint(checkpoint, model=model, optimizer=stepper.optimizer)
-        stepper.restore(position)
-    log = StepLog(root / "metrics.jsonl", resumed_step=done if checkpoint else None)
-    live = LiveLine(total, quiet=quiet)
-    row: dict[str, Any] = {}
+        plan = Plan(store.lengths, config)
+        stepper = Stepper(
+            policy, config.optim, total_steps=plan.total, stop_after_bad_steps=config.stop_after_bad_steps
+        )  # fmt: skip
+        done = 0
+        if checkpoint is not None:
+            done, position = load_checkpoint(checkpoint, model=policy, optimizer=stepper.optimizer, rank=world.rank)
+            stepper.restore(position)
+        said = Said(root, config, plan, world, resumed_step=None if checkpoint is None else done, quiet=quiet)
+        if heldout is not None and done == 0:
+            said.log({"step": 0, **validate(policy, heldout, config, world)})
 
-    for step, epoch, rows in _steps(examples, config, start=done, end=total):
-        began = time.perf_counter()
-        num_trained = sum(examples[i].num_trained for packed in rows for i in packed)
-        loss, tokens, slots = 0.0, 0, 0
-        for start in range(0, len(rows), config.rows_per_micro_batch):
-            packed = rows[start : start + config.rows_per_micro_batch]
-            members = [examples[i] for row_ in packed for i in row_]
-            batch = collate(members).to(model.device)
-            micro_loss = nll_sum(model, batch, scale=1 / num_trained)
-            micro_loss.backward()
-            loss += float(micro_loss.detach())
-            tokens += sum(len(example.tokens) for example in members)
-            slots += len(packed) * config.pack_tokens
-        update = stepper.step(step, loss)
-        row = {
-            "step": step + 1,
-            "epoch": epoch,
-            "loss": loss,
-            **update,
-            "trained_tokens": num_trained,
-            "fill": tokens / slots,
-            "tokens_per_s": tokens / (time.perf_counter() - began),
-            "skipped_steps": stepper.skipped,
-        }
-        last = step + 1 == total
-        if (step + 1) % config.log_every == 0 or last:
-            log.write(row)
-        live.update(step + 1, {key: row[key] for key in ("loss", "grad_norm", "tokens_per_s")}, last=last)
-        if config.checkpoint.every and (step + 1) % config.checkpoint.every == 0 and not last:
-            save_checkpoint(
-                root / "checkpoints",
-                step=step + 1,
-                model=model,
-                optimizer=stepper.optimizer,
-                position=stepper.state(),
-                keep_last=config.checkpoint.keep_last,
-            )
-    return TrainResult(save_final(root / "final", model, tokenizer), total, row)
+        saving = Checkpoints(
+            root / "checkpoints", world, keep_last=config.checkpoint.keep_last, on_error=config.checkpoint.on_error
+        )  # fmt: skip
+        row: dict[str, Any] = {}
+        with saving:
+            for step, epoch, rows in plan.steps(done):
+                began = time.perf_counter()
+                loss = accumulate(policy, store, rows, config, world)
+                update = take_step(stepper, step, loss, store=store, rows=rows, root=root, world=world)
+                last = step + 1 == plan.total
+                row = {"step": step + 1, "epoch": epoch, "loss": loss, **update, **counts(store, rows, config)}
+                row["tokens_per_s"] = row["tokens"] / (time.perf_counter() - began)
+                row["skipped_steps"] = stepper.skipped
+                if heldout is not None and (last or is_due(config.validation.every, step + 1)):
+                    row |= validate(policy, heldout, config, world)
+                said.step(row, last=last)
+                saving.poll()
+                if is_due(config.checkpoint.every, step + 1) and not last:
+                    saving.save(step + 1, model=policy, optimizer=stepper.optimizer, position=stepper.state())
+        final = save_final(
+            root / "final", policy, tokenizer, world=world, config=config.model, adapter=config.lora
+        )  # fmt: skip
+        return TrainResult(final, plan.total, row)
 
 
-def tokenise(data: Iterable[dict[str, Any]], tokenizer: Any, config: SFTConfig) -> SFTData:
-    """Records to examples; over-long ones dropped or cut, and counted.
+def accumulate(policy: Policy, store: TokenStore, rows: list[Row], config: SFTConfig, world: World) -> float:
+    """Add the gradient of a step's mean loss to the policy's; the loss.
+
+    FSDP averages gradients over the processes, so each multiplies by their number.
+    """
+    num_trained = sum(int(store.trained[i]) for row in rows for i in row)
+    loss = torch.zeros((), device=world.device)
+    for members in micro_batches(rows, config.rows_per_micro_batch, rank=world.rank, processes=world.size):
+        part = policy(nll_sum, batch_of(store, members, world), scale=world.size / num_trained)
+        part.backward()
+        loss += part.detach()
+    return world.sum(float(loss))[0] / world.size
+
+
+@torch.no_grad()
+def validate(policy: Policy, store: TokenStore, config: SFTConfig, world: World) -> dict[str, float]:
+    """Mean loss of the trained tokens of held-out examples."""
+    rows = pack(store.lengths, config.pack_tokens)[: config.validation.max_rows]
+    num_trained = sum(int(store.trained[i]) for row in rows for i in row)
+    policy.eval()
+    loss = torch.zeros((), device=world.device)
+    for members in micro_batches(rows, config.rows_per_micro_batch, rank=world.rank, processes=world.size):
+        loss += policy(nll_sum, batch_of(store, members, world), scale=1 / num_trained)
+    policy.train()
+    return {"validation_loss": world.sum(float(loss))[0], "validation_tokens": num_trained}
+
+
+def batch_of(store: TokenStore, members: list[int], world: World) -> Batch:
+    """Some examples as a batch on this process's device."""
+    return collate([store.example(i) for i in members] or [NOTHING]).to(world.device)
+
+
+def take_step(
+    stepper: Stepper, step: int, loss: float, *, store: TokenStore, rows: list[Row], root: Path, world: World
+) -> dict[str, float]:
+    """The optimizer's step; where too many in a row came to nothing, the examples of this one are kept.
 
     Raises:
-        RecordError: no records, a record without an assistant turn, or nothing short enough.
+        TrainingStopped: on rank 0 (the others leave quietly).
     """
-    found = SFTData()
-    for record in data:
-        found.records += 1
-        name = f"record {record.get('id', found.records)}"
-        problem = messages_problem(record.get("messages"), "messages")
-        if problem is None and record["messages"][0]["role"] == "assistant":
-            problem = "the assistant speaks first; expected a question before its answer; mend or drop the record"
-        if problem is not None:
-            raise RecordError(f"{name}: {problem}")
-        try:
-            turns = examples_of(tokenizer, record["messages"])
-        except TemplateError as error:
-            raise RecordError(
-                f"{name}: the chat template refuses its messages ({error}); expected turns it knows; mend the record"
-            ) from error
-        if not turns:
-            raise RecordError(f"{name}: no assistant turn; expected at least one to learn from; drop the record")
-        for example in turns:
-            if len(example.tokens) > config.pack_tokens:
-                found.overlong += 1
-                if config.overlong == "drop":
-                    continue
-                example = Example(example.tokens[: config.pack_tokens], example.trained[: config.pack_tokens])
-            if example.num_trained:
-                found.examples.append(example)
-    if not found.records:
-        raise RecordError(
-            "--data: no records; expected the output of `klear format sft`; check the path or the stage before"
+    try:
+        return stepper.step(step, loss)
+    except TrainingStopped as error:
+        stopped = error
+
+    def stop() -> None:
+        path = root / f"bad_batch_{step + 1:06d}.jsonl"
+        with path.open("w", encoding="utf-8") as file:
+            for number, row in enumerate(rows):
+                for i in row:
+                    example = store.example(i)
+                    trained = [at for at, flag in enumerate(example.trained) if flag]
+                    line = {"row": number, "example": i, "tokens": [int(t) for t in example.tokens], "trained": trained}
+                    file.write(json.dumps(line) + "\n")
+        raise TrainingStopped(f"{stopped}: {path}")
+
+    world.once(stop)
+    raise AssertionError("unreachable: stop always raises")
+
+
+def tokenised(
+    config: SFTConfig, data: Records, validation: Records | None, *, root: Path, world: World, resume: bool
+) -> tuple[TokenStore, TokenStore | None]:
+    """Training and held-out examples on disk: tokenised by rank 0, opened by all."""
+
+    def build(records: Records, folder: Path) -> None:
+        store = build_token_store(
+            records,
+            tokenizer_of(config.model),
+            folder=folder,
+            pack_tokens=config.pack_tokens,
+            overlong=config.overlong,
+            jobs=config.data_jobs,
+            reuse=resume,
         )
-    if not found.examples:
-        raise RecordError(
-            f"--data: all {found.records} records are longer than pack_tokens = {config.pack_tokens}; expected shorter "
-            "ones; raise it with --set pack_tokens=…, or --set overlong=cut"
-        )
-    return found
+        if store.counts["overlong"]:
+            done = "left out" if config.overlong == "drop" else "cut"
+            print(
+                f"note: {store.counts['overlong']} examples longer than {config.pack_tokens} tokens were {done}",
+                file=sys.stderr,
+            )
+
+    folders = [root / "data"]
+    world.once(lambda: build(data, folders[0]))
+    if validation is not None:
+        folders.append(root / "validation")
+        world.once(lambda: build(validation, folders[1]))
+    stores = [open_token_store(folder) for folder in folders]
+    return stores[0], stores[1] if validation is not None else None
 
 
-def total_steps(examples: list[Example], config: SFTConfig) -> int:
-    """Optimizer steps of the run: those of all epochs, or ``max_steps`` if that comes first."""
-    available = sum(len(epoch_steps(examples, config, epoch)) for epoch in range(config.epochs))
-    if config.max_steps is None:
-        return available
-    if available < config.max_steps:
-        print(
-            f"note: {config.epochs} epochs are {available} steps, fewer than max_steps = {config.max_steps}",
-            file=sys.stderr,
-        )
-    return min(available, config.max_steps)
+def check_fits(policy: Policy, *stores: TokenStore | None) -> None:
+    """Raise UsageError if the model can't take the examples: unknown ids, or more tokens than its context."""
+    model = policy.model
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for store in stores:
+        if store is None:
+            continue
+        check_vocabulary(store, model.get_input_embeddings().num_embeddings)
+        longest = int(store.lengths.max())
+        if room is not None and longest > room:
+            raise UsageError(
+                f"--data: the longest example has {longest} tokens, the model's context {room}; expected examples that "
+                f"fit; set pack_tokens={room}, or raise max_position_embeddings in the model's config.json"
+            )
 
 
-def epoch_steps(examples: list[Example], config: SFTConfig, epoch: int) -> list[list[list[int]]]:
-    """The optimizer steps of an epoch: for each its rows, for each row its examples.
-
-    Depends on the seed and the epoch alone, so a resumed run needs no data position but its step.
-    """
-    rng = random.Random(f"{config.seed}/{epoch}")
-    order = list(range(len(examples)))
-    rng.shuffle(order)
-    bins = pack([len(examples[i].tokens) for i in order], config.pack_tokens)
-    rng.shuffle(bins)
-    rows = [[order[at] for at in packed] for packed in bins]
-    return [rows[start : start + config.rows_per_step] for start in range(0, len(rows), config.rows_per_step)]
+def counts(store: TokenStore, rows: list[Row], config: SFTConfig) -> dict[str, float]:
+    """What a step is made of."""
+    members = [i for row in rows for i in row]
+    tokens = int(store.lengths[members].sum())
+    return {
+        "tokens": tokens,
+        "trained_tokens": int(store.trained[members].sum()),
+        "fill": tokens / (len(rows) * config.pack_tokens),
+    }
 
 
-def _steps(
-    examples: list[Example], config: SFTConfig, *, start: int, end: int
-) -> Iterator[tuple[int, int, list[list[int]]]]:
-    """(step, epoch, rows) of the steps from ``start`` to before ``end``."""
-    step = 0
-    for epoch in range(config.epochs):
-        for rows in epoch_steps(examples, config, epoch):
-            if start <= step < end:
-                yield step, epoch, rows
-            step += 1
+class Said:
+    """What rank 0 writes down and shows; nothing on the others."""
+
+    def __init__(
+        self, root: Path, config: SFTConfig, plan: Plan, world: World, *, resumed_step: int | None, quiet: bool
+    ) -> None:
+        self.every = config.log_every
+        self.rows = StepLog(root / "metrics.jsonl", resumed_step=resumed_step) if world.is_main else None
+        self.live = LiveLine(plan.total, quiet=quiet or not world.is_main)
+        if world.is_main and plan.available < (config.max_steps or 0):
+            print(
+                f"note: {config.epochs} epochs are {plan.available} steps, fewer than max_steps = {config.max_steps}",
+                file=sys.stderr,
+            )
+
+    def log(self, row: dict[str, Any]) -> None:
+        if self.rows is not None:
+            self.rows.write(row)
+
+    def step(self, row: dict[str, Any], *, last: bool) -> None:
+        if is_due(self.every, row["step"]) or last or "validation_loss" in row:
+            self.log(row)
+        shown = ("loss", "validation_loss", "grad_norm", "tokens_per_s")
+        self.live.update(row["step"], {key: row[key] for key in shown if key in row}, last=last)
+
+
+def is_due(every: int, step: int) -> bool:
+    """Whether something done every so many steps (0: never) is done after this one."""
+    return every > 0 and step % every == 0

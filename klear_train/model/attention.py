@@ -43,8 +43,8 @@ def install(model: Any, kind: str) -> None:
         )
     if kind not in ("auto", "sdpa") and not torch.cuda.is_available():
         raise UsageError(
-            f"model.attention = {kind!r}: it trains on GPUs only, and there is none here; expected auto or sdpa; leave it "
-            "out"
+            f"model.attention = {kind!r}: it trains on GPUs only, and there is none here; expected auto or sdpa; "
+            "leave it out"
         )
     if kind == "flash":
         require("flash_attn", extra="train", needed_by="model.attention = 'flash'")
@@ -90,8 +90,8 @@ def attend(
         kernel = "varlen" if fits_flash and not dropout else "sdpa"
     if dropout and kernel != "sdpa":
         raise UsageError(
-            f"model.attention = {kernel!r}: it has no dropout, and the model's config sets attention_dropout = {dropout}; "
-            "expected sdpa; set model.attention=sdpa, or the dropout to 0 in the model's config.json"
+            f"model.attention = {kernel!r}: it has no dropout, and the model's config sets attention_dropout = "
+            f"{dropout}; expected sdpa; set model.attention=sdpa, or the dropout to 0 in the model's config.json"
         )
     if kernel == "sdpa":
         out_1HTD = per_document(query_1HTD, key_1KTD, value_1KTD, documents, dropout, scaling, window)

@@ -3,13 +3,14 @@
 The text under each field is its documentation.
 """
 
-from klear_train.settings.common import CheckpointSection, ModelSection, OptimSection, Section
+from klear_train.settings.common import CheckpointSection, LoRASection, ModelSection, OptimSection, Section
 from klear_train.settings.rl import EvalSection, LossSection, RewardSection, RLConfig, RolloutSection
-from klear_train.settings.sft import SFTConfig
+from klear_train.settings.sft import SFTConfig, ValidationSection
 
 __all__ = [
     "CheckpointSection",
     "EvalSection",
+    "LoRASection",
     "LossSection",
     "ModelSection",
     "OptimSection",
@@ -18,4 +19,5 @@ __all__ = [
     "RolloutSection",
     "SFTConfig",
     "Section",
+    "ValidationSection",
 ]

@@ -19,7 +19,8 @@ class ModelSection(Section):
     path: str = ""
     """Model folder or hub id; the command's --model goes before it."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of weights and computation."""
+    """Type of computation. SFT keeps weights, gradients and optimizer in float32 either way; ``final/`` is written in
+    this type."""
     threads: int = Field(default=0, ge=0)
     """Threads of torch on the CPU, 0 for torch's own choice. A small model is fastest with 1: more threads
     wait for each other, and on a busy machine they all but stand still."""
@@ -28,6 +29,9 @@ class ModelSection(Section):
     the flash-attn package; ``auto`` is varlen on a GPU in bfloat16, else sdpa. None of them holds T×T numbers."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, memory for one layer at a time."""
+    reshard: bool = True
+    """With shards: give a layer's gathered weights up after the forward pass and gather them again in the backward
+    pass. False is faster and holds a whole copy of the weights in ``dtype`` on every device."""
 
 
 class OptimSection(Section):
@@ -58,3 +62,21 @@ class CheckpointSection(Section):
     """Optimizer steps (SFT) or RL steps between checkpoints; 0 writes none."""
     keep_last: int = Field(default=2, ge=1)
     """Older ones are removed."""
+    on_error: Literal["continue", "stop"] = "continue"
+    """When one can't be written (disk full): warn and go on training, or end the run."""
+
+
+class LoRASection(Section):
+    """Low-rank adapters instead of all weights; needs peft."""
+
+    rank: int = Field(default=0, ge=0)
+    """Rank of the adapters; 0 trains all weights."""
+    alpha: float = Field(default=32.0, gt=0)
+    """The adapters' output is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Of the adapters' input."""
+    targets: str = "all-linear"
+    """Names of the layers to adapt, comma-separated (``q_proj,v_proj``); all-linear is every linear layer but the
+    output layer."""
+    merge: bool = True
+    """``final/`` is the whole model with the adapters added to its weights; false writes the adapter alone."""

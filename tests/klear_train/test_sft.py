@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from klear_data.errors import RecordError, UsageError
-from klear_train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from klear_train.checkpoint import checkpoints
 from klear_train.config import load_config
 from klear_train.metrics import LiveLine
-from klear_train.model import load_for_training, nll_sum
+from klear_train.model import nll_sum
 from klear_train.optim import TrainingStopped
-from klear_train.settings import ModelSection, SFTConfig
-from klear_train.sft import epoch_steps, run_sft, tokenise
-from klear_train.tiny import make_tiny_model
+from klear_train.plan import Plan, micro_batches
+from klear_train.settings import SFTConfig
+from klear_train.sft import run_sft
+from klear_train.tokens import open_token_store
 
 QUESTION = {"role": "user", "content": "?"}
 
@@ -109,42 +111,6 @@ def test_a_folder_with_a_run_in_it_is_not_overwritten(tiny_model, toy_rows, tmp_
         run_sft(config(tiny_model, "max_steps=1"), records(toy_rows), out_dir=tmp_path / "run", quiet=True)
 
 
-def test_a_checkpoint_brings_back_torch_s_random_numbers(tiny_model, tmp_path: Path) -> None:
-    model, _ = load_for_training(ModelSection(path=str(tiny_model)))
-    optimizer = torch.optim.AdamW(model.parameters())
-    saved = save_checkpoint(
-        tmp_path, step=3, model=model, optimizer=optimizer, position={"a": 1}, keep_last=1
-    )  # fmt: skip
-    drawn = torch.rand(4)
-    assert load_checkpoint(saved, model=model, optimizer=optimizer) == (3, {"a": 1})
-    assert torch.equal(torch.rand(4), drawn)
-
-
-def test_a_checkpoint_of_another_model_is_refused(tiny_model, tmp_path: Path) -> None:
-    model, _ = load_for_training(ModelSection(path=str(tiny_model)))
-    optimizer = torch.optim.AdamW(model.parameters())
-    saved = save_checkpoint(tmp_path, step=3, model=model, optimizer=optimizer, position={}, keep_last=1)
-    wider = make_tiny_model(tmp_path / "wider", hidden_size=64, num_layers=2, num_heads=2)
-    other, _ = load_for_training(ModelSection(path=str(wider)))
-    with pytest.raises(UsageError, match="the checkpoint is of another model"):
-        load_checkpoint(saved, model=other, optimizer=torch.optim.AdamW(other.parameters()))
-
-
-def test_only_the_last_checkpoints_are_kept(tiny_model, tmp_path: Path) -> None:
-    model, _ = load_for_training(ModelSection(path=str(tiny_model)))
-    optimizer = torch.optim.AdamW(model.parameters())
-    for step in (9, 10, 11):
-        save_checkpoint(tmp_path, step=step, model=model, optimizer=optimizer, position={}, keep_last=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_000010", "step_000011"]
-
-
-def test_a_half_written_checkpoint_is_not_taken_for_one(tmp_path: Path) -> None:
-    (tmp_path / "step_000004").mkdir()
-    (tmp_path / ".writing_000006").mkdir()
-    (tmp_path / ".writing_000006" / "state.pt").write_bytes(b"")
-    assert checkpoints(tmp_path) == []
-
-
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -163,24 +129,54 @@ def test_data_that_can_t_be_trained_on_is_one_clear_error(tiny_model, tmp_path: 
         run_sft(config(tiny_model), data, out_dir=tmp_path / "run", quiet=True)
 
 
-def test_over_long_examples_are_dropped_or_cut_and_counted(tiny_model, toy_rows) -> None:
-    _, tokenizer = load_for_training(ModelSection(path=str(tiny_model)))
+@pytest.mark.parametrize(("overlong", "examples", "said"), [("drop", 2, "left out"), ("cut", 3, "cut")])
+def test_over_long_examples_are_dropped_or_cut_and_said(
+    tiny_model, toy_rows, tmp_path: Path, capsys, overlong: str, examples: int, said: str
+) -> None:
     long = {"id": "long", "messages": [QUESTION, {"role": "assistant", "content": "x" * 500}]}
-    data = [long, *records(toy_rows[:2])]
-    dropped = tokenise(data, tokenizer, config(tiny_model))
-    assert (len(dropped.examples), dropped.overlong) == (2, 1)
-    cut = tokenise(data, tokenizer, config(tiny_model, "overlong=cut"))
-    assert (len(cut.examples), cut.overlong) == (3, 1)
-    assert max(len(example.tokens) for example in cut.examples) == 160
+    settings = config(tiny_model, f"overlong={overlong}", "max_steps=1")
+    run_sft(settings, [long, *records(toy_rows[:2])], out_dir=tmp_path / "run", quiet=True)
+    assert f"1 examples longer than 160 tokens were {said}" in capsys.readouterr().err
+    store = open_token_store(tmp_path / "run" / "data")
+    assert len(store) == examples
+    assert max(store.lengths) <= 160
 
 
-def test_every_example_is_seen_once_an_epoch_in_another_order(tiny_model, toy_rows) -> None:
-    _, tokenizer = load_for_training(ModelSection(path=str(tiny_model)))
-    settings = config(tiny_model)
-    examples = tokenise(records(toy_rows), tokenizer, settings).examples
-    epochs = [[i for step in epoch_steps(examples, settings, epoch) for row in step for i in row] for epoch in (0, 1)]
-    assert all(sorted(order) == list(range(len(examples))) for order in epochs)
+def plan(lengths: list[int], **changes: Any) -> Plan:
+    values = {"pack_tokens": 64, "rows_per_step": 3, "epochs": 3, "optim": {"lr": 1.0}} | changes
+    return Plan(lengths, SFTConfig.model_validate(values))
+
+
+def some_lengths() -> list[int]:
+    rng = random.Random(0)
+    return [rng.randint(1, 64) for _ in range(60)]
+
+
+def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
+    whole = plan(some_lengths())
+    epochs = [[i for step in whole.epoch(number) for row in step for i in row] for number in (0, 1)]
+    assert all(sorted(order) == list(range(60)) for order in epochs)
     assert epochs[0] != epochs[1]
+    assert [len(whole.epoch(number)) for number in range(3)] == [whole.steps_per_epoch] * 3
+    assert whole.epoch(0) != plan(some_lengths(), seed=1).epoch(0)
+
+
+def test_a_run_that_goes_on_takes_the_steps_that_are_left() -> None:
+    whole = list(plan(some_lengths()).steps())
+    assert [step for step, _, _ in whole] == list(range(plan(some_lengths()).total))
+    for start in (1, plan(some_lengths()).steps_per_epoch, len(whole) - 1, len(whole)):
+        assert list(plan(some_lengths()).steps(start)) == whole[start:]
+    assert list(plan(some_lengths(), max_steps=7).steps(2)) == whole[2:7]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_processes_share_the_rows_and_make_as_many_micro_batches(processes: int, size: int) -> None:
+    rows = plan(some_lengths(), rows_per_step=7).epoch(0)[0]
+    shares = [micro_batches(rows, size, rank=rank, processes=processes) for rank in range(processes)]
+    assert len({len(share) for share in shares}) == 1
+    seen = [i for share in shares for members in share for i in members]
+    assert sorted(seen) == sorted(i for row in rows for i in row)
 
 
 def test_a_loss_that_is_no_number_is_skipped_and_ends_the_run_in_the_end(

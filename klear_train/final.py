@@ -1,0 +1,86 @@
+"""The trained model in Hugging Face format, for transformers, vLLM and whoever reads safetensors."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from klear_data.errors import unwritable
+from klear_train.distributed import World
+from klear_train.model import Policy, lora
+from klear_train.settings import LoRASection, ModelSection
+
+
+def save_final(
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    *,
+    world: World | None = None,
+    config: ModelSection | None = None,
+    adapter: LoRASection | None = None,
+) -> Path:
+    """Write a model and its tokenizer in Hugging Face format, whole or absent; every process calls this.
+
+    Args:
+        folder: of the model.
+        model: a transformers model, or the policy around it, in shards or not.
+        tokenizer: is written beside it.
+        world: None for one process.
+        config: its ``dtype`` is that of the weights on disk (their own without it); its ``path`` the base of an
+            adapter.
+        adapter: the model was trained through one.
+
+    Raises:
+        UsageError: it can't be written.
+    """
+    whole = StateDictOptions(
+        full_state_dict=True, cpu_offload=True, ignore_frozen_params=adapter is not None and adapter.rank > 0
+    )
+    weights = {
+        name.removeprefix("model.") if isinstance(model, Policy) else name: tensor
+        for name, tensor in get_model_state_dict(model, options=whole).items()
+    }
+    inner = model.model if isinstance(model, Policy) else model
+    half = folder.with_name(f".writing_{folder.name}")
+
+    def write() -> None:
+        try:
+            shutil.rmtree(half, ignore_errors=True)
+            if adapter is not None and adapter.rank:
+                assert config is not None
+                lora.save(half, config.path, adapter, weights, dtype=getattr(torch, config.dtype))
+            else:
+                _save_weights(half, inner, weights, None if config is None else getattr(torch, config.dtype))
+            tokenizer.save_pretrained(half)
+            shutil.rmtree(folder, ignore_errors=True)
+            half.rename(folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(half, ignore_errors=True)
+            cause = error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
+            raise unwritable(folder, cause) from error
+
+    if world is None:
+        write()
+    else:
+        world.once(write)
+    return folder
+
+
+def _save_weights(folder: Path, model: Any, weights: dict[str, Tensor], dtype: torch.dtype | None) -> None:
+    """As ``save_pretrained`` does, from weights that were gathered, in a type of one's choice."""
+    if dtype is not None:
+        weights = {name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()}
+    model.save_pretrained(folder, state_dict=weights)
+    if dtype is not None and model.dtype != dtype:  # transformers wrote down that of the weights in memory
+        path = folder / "config.json"
+        values = json.loads(path.read_text(encoding="utf-8")) | {"dtype": str(dtype).removeprefix("torch.")}
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
