@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 Answer = tuple[int, dict[str, str], bytes]
+HANG_UP: Answer = (0, {}, b"")
+
+
+def half(answer: Answer) -> Answer:
+    """The same, but the connection closes in the middle of the body."""
+    return -answer[0], *answer[1:]
+
+
 Behaviour = Callable[[dict[str, Any], int], Answer | None]
 """(request, how often this very request came before) → what to answer instead, None for a proper completion."""
 
@@ -32,6 +41,7 @@ class ApiServer:
     at_once: int = 0
     most_at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    _asked: Counter[str] = field(default_factory=Counter)
 
     @property
     def url(self) -> str:
@@ -39,7 +49,9 @@ class ApiServer:
 
     def answer(self, request: dict[str, Any]) -> Answer:
         with self.lock:
-            earlier = self.seen.count(request)
+            name = json.dumps(request, sort_keys=True)
+            earlier = self._asked[name]
+            self._asked[name] += 1
             self.seen.append(request)
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
@@ -76,11 +88,12 @@ def serving(server: ApiServer) -> Iterator[ApiServer]:
             self.reply(status, headers, body)
 
         def reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            self.send_response(status)
+            self.send_response(abs(status))
             for name, value in {**headers, "content-length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body if status > 0 else body[: len(body) // 2])
+            self.close_connection |= status < 0
 
         def log_message(self, *_: object) -> None:
             pass
