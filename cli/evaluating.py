@@ -155,8 +155,7 @@ def replay(source: str, output: str | None, judging: Judging, shown: Shown) -> N
     """Judge sampled records where they have no verdicts yet, and summarise.
 
     Raises:
-        RecordError: a record without rollouts, or one that can't be judged.
-        UsageError: there are no records.
+        RecordError: a record without rollouts, one that can't be judged, or no record at all.
     """
     started = time.perf_counter()
     with work_folder(output, keep=False) as folder:

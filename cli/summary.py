@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.eval_files import Folder, records_of, write_records
-from klear_data.errors import UsageError, unwritable
+from klear_data.errors import RecordError, UsageError, unwritable
 from klear_data.jsonl import STDIO
 from klear_data.records import Record, rewards_problem
 from klear_data.sink import JsonSink, open_sink
@@ -116,7 +116,7 @@ def _questions(judged: Sequence[Path], folder: Folder) -> tuple[list[Question], 
             for record in records:
                 count(record)
     if not questions:
-        raise UsageError(f"{', '.join(map(str, judged))}: no records; expected at least one; check the file")
+        raise RecordError(f"{', '.join(map(str, judged))}: no records; expected at least one; check the file")
     return questions, sampling
 
 

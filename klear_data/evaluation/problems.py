@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from klear_data.errors import RecordError, UsageError
+from klear_data.generate.kept import ADDED
 from klear_data.jsonl import BadLine, Source
 from klear_data.records import Record
 from klear_data.sources.adapt import to_record
@@ -186,4 +187,5 @@ def _asked(record: Record, chosen: Chosen, template: Template) -> Record:
     messages = list(record["prompt"])
     last = max(at for at, message in enumerate(messages) if message["role"] == "user" or at == 0)
     messages[last] = {**messages[last], "content": template.fill(messages[last]["content"])}
-    return {**record, "prompt": messages, "evaluation": {"benchmark": chosen.name, "template": template.name}}
+    plain = {key: value for key, value in record.items() if key not in ADDED}  # not the benchmark's own solutions
+    return {**plain, "prompt": messages, "evaluation": {"benchmark": chosen.name, "template": template.name}}
