@@ -12,6 +12,7 @@ stay finite, where the clamp form gives NaN in float32 from about ±90 on.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ def gppo_loss(
     beta_low: float = 1.0,
     beta_high: float = 1.0,
     ratio_cap: float | None = None,
+    weights_BT: Tensor | None = None,
     num_tokens: float | None = None,
 ) -> tuple[Tensor, Metrics]:
     """GPPO: clipped tokens keep a bounded gradient (Klear-Reasoner Eq. 11, 12; β of Eq. 17, 18).
@@ -51,20 +53,24 @@ def gppo_loss(
         beta_low, beta_high: weight of the gradient below and above the range.
         ratio_cap: upper bound of F for Ã < 0; the authors' released code zeroes the gradient above 10,
             the paper has no bound (default).
+        weights_BT: non-negative factor of each token's advantage, see :mod:`klear_train.mismatch`.
         num_tokens: what the sum is divided by; ΣT_j of the global minibatch when the batch is one of several
             micro-batches, the number of masked-in tokens by default (Eq. 7).
 
     Returns:
-        The scalar loss and metrics over the masked-in tokens.
+        The scalar loss and metrics over the masked-in tokens (:func:`_metrics` lists them).
+
+    Raises:
+        ValueError: shapes that do not fit, or a range or cap that is none.
     """
-    state = _Ratios(logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, clip_low, clip_high)
-    factor_BT = state.bounded_ratio(ratio_cap)
-    factor_BT = torch.where(state.clipped_low_BT, 1 - clip_low, factor_BT)
-    factor_BT = torch.where(state.clipped_high_BT, 1 + clip_high, factor_BT)
-    weight_BT = torch.ones_like(factor_BT)
-    weight_BT = torch.where(state.clipped_low_BT, beta_low, weight_BT)
-    weight_BT = torch.where(state.clipped_high_BT, beta_high, weight_BT)
-    return state.loss(factor_BT, weight_BT, num_tokens), state.metrics(factor_BT * weight_BT)
+    if ratio_cap is not None and ratio_cap < 1:
+        raise ValueError(f"ratio_cap: got {ratio_cap}; expected at least 1, or None for no cap")
+    ratios = _ratios(logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, clip_low, clip_high, weights_BT)
+    factor_BT = ratios.clipped_factor(ratio_cap)
+    # From a tensor: where() of two plain numbers is float32.
+    keep_BT = torch.where(ratios.clipped_low_BT, beta_low, torch.ones_like(factor_BT))
+    keep_BT = torch.where(ratios.clipped_high_BT, beta_high, keep_BT)
+    return _loss(ratios, factor_BT, keep_BT, num_tokens), _metrics(ratios, factor_BT * keep_BT)
 
 
 def clip_higher_loss(
@@ -76,6 +82,7 @@ def clip_higher_loss(
     clip_low: float = 0.2,
     clip_high: float = 0.28,
     ratio_cap: float | None = None,
+    weights_BT: Tensor | None = None,
     num_tokens: float | None = None,
 ) -> tuple[Tensor, Metrics]:
     """PPO's clipped objective with two ranges, token mean (Klear-Reasoner Eq. 7, after DAPO).
@@ -92,6 +99,7 @@ def clip_higher_loss(
         beta_low=0.0,
         beta_high=0.0,
         ratio_cap=ratio_cap,
+        weights_BT=weights_BT,
         num_tokens=num_tokens,
     )
 
@@ -104,6 +112,7 @@ def cispo_loss(
     *,
     clip_low: float = 0.2,
     clip_high: float = 0.28,
+    weights_BT: Tensor | None = None,
     num_tokens: float | None = None,
 ) -> tuple[Tensor, Metrics]:
     """CISPO: the ratio is clipped on both sides whatever the sign of Ã (Klear-Reasoner Eq. 15, 16).
@@ -111,9 +120,9 @@ def cispo_loss(
     F = clip(δ, 1−ε_low, 1+ε_high). The value is −F·Ã where the paper prints −F·Ã·log π: both have the
     same gradient, and this one reads like the other losses. Arguments as in :func:`gppo_loss`.
     """
-    state = _Ratios(logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, clip_low, clip_high)
-    factor_BT = state.bounded_ratio(None).clamp(1 - clip_low, 1 + clip_high)
-    return state.loss(factor_BT, torch.ones_like(factor_BT), num_tokens), state.metrics(factor_BT)
+    ratios = _ratios(logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, clip_low, clip_high, weights_BT)
+    factor_BT = ratios.bounded_ratio(None).clamp(1 - clip_low, 1 + clip_high)
+    return _loss(ratios, factor_BT, torch.ones_like(factor_BT), num_tokens), _metrics(ratios, factor_BT)
 
 
 def gspo_loss(
@@ -124,27 +133,34 @@ def gspo_loss(
     *,
     clip_low: float = 3e-4,
     clip_high: float = 4e-4,
+    weights_BT: Tensor | None = None,
     num_responses: float | None = None,
 ) -> tuple[Tensor, Metrics]:
-    """GSPO: one ratio a response, the geometric mean of its tokens' (arXiv 2507.18071, Eq. 5, 6).
+    """GSPO: one ratio a response, the geometric mean of its tokens' (arXiv 2507.18071, Eq. 5 to 7).
 
     s = exp(mean_t log δ_t), clipped as PPO clips; the loss is a mean over responses, so that each has the
-    same weight whatever its length. Arguments as in :func:`gppo_loss`; ``num_responses`` is what the sum is
-    divided by (all responses of the global minibatch), the batch's own number by default.
+    same weight whatever its length. Arguments as in :func:`gppo_loss`, but ``num_responses`` is what the sum
+    is divided by (all responses of the global minibatch; by default those of this batch that hold a token),
+    a response's weight is the mean of its tokens', and the metrics count responses instead of tokens.
     """
-    mask_BT = mask_BT.bool()
-    lengths_B = mask_BT.sum(-1).clamp(min=1)
-    present_B1 = mask_BT.any(-1, keepdim=True)
+    tokens = _ratios(logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, clip_low, clip_high)
+    lengths_B1 = tokens.mask_BT.sum(-1, keepdim=True).clamp(min=1)
 
     def mean_B1(values_BT: Tensor) -> Tensor:
-        return (torch.where(mask_BT, values_BT, 0.0).sum(-1) / lengths_B).unsqueeze(-1)
+        return torch.where(tokens.mask_BT, values_BT, 0.0).sum(-1, keepdim=True) / lengths_B1
 
-    state = _Ratios(mean_B1(logprobs_BT), mean_B1(old_logprobs_BT), advantages_B, present_B1, clip_low, clip_high)
-    factor_B1 = state.bounded_ratio(None)
-    factor_B1 = torch.where(state.clipped_low_BT, 1 - clip_low, factor_B1)
-    factor_B1 = torch.where(state.clipped_high_BT, 1 + clip_high, factor_B1)
-    weight_B1 = (~(state.clipped_low_BT | state.clipped_high_BT)).to(factor_B1.dtype)
-    return state.loss(factor_B1, weight_B1, num_responses), state.metrics(factor_B1 * weight_B1)
+    weights_B1 = 1.0 if weights_BT is None else mean_B1(weights_BT.detach())
+    responses = _Ratios(
+        moving_BT=mean_B1(tokens.moving_BT),
+        log_ratio_BT=mean_B1(tokens.log_ratio_BT),
+        advantages_BT=tokens.advantages_BT.sum(-1, keepdim=True) / lengths_B1 * weights_B1,
+        mask_BT=tokens.mask_BT.any(-1, keepdim=True),
+        clip_low=clip_low,
+        clip_high=clip_high,
+    )
+    factor_B1 = responses.clipped_factor(None)
+    keep_B1 = (~(responses.clipped_low_BT | responses.clipped_high_BT)).to(factor_B1.dtype)
+    return _loss(responses, factor_B1, keep_B1, num_responses), _metrics(responses, factor_B1 * keep_B1)
 
 
 def positive_nll_loss(
@@ -168,74 +184,126 @@ def positive_nll_loss(
     return loss, {"positive_nll": float(total.detach()) / count if count else 0.0, "positive_tokens": count}
 
 
+@dataclass(frozen=True)
 class _Ratios:
-    """Log-ratios of a batch and where they lie, without gradient; masked-out entries count as ratio 1."""
+    """A batch's log-ratios and what they are weighed with; masked-out entries count as ratio 1, advantage 0.
 
-    def __init__(
-        self,
-        logprobs_BT: Tensor,
-        old_logprobs_BT: Tensor,
-        advantages_B: Tensor,
-        mask_BT: Tensor,
-        clip_low: float,
-        clip_high: float,
-    ) -> None:
-        if not 0 <= clip_low < 1 or clip_high < 0:
-            raise ValueError(f"clip range: got [1 - {clip_low}, 1 + {clip_high}]; expected 0 <= low < 1 and high >= 0")
-        self.mask_BT = mask_BT.bool()
-        # where() and not multiplication: 0 · NaN is NaN.
-        self.logprobs_BT = torch.where(self.mask_BT, logprobs_BT, 0.0)
-        current_BT = self.logprobs_BT.detach()
-        old_BT = torch.where(self.mask_BT, old_logprobs_BT.detach(), 0.0)
-        # Both −inf: the token is impossible before and after, and its ratio is 1.
-        self.log_ratio_BT = torch.where(current_BT == old_BT, 0.0, current_BT - old_BT)
-        self.advantages_BT = torch.where(self.mask_BT, advantages_B.detach().unsqueeze(-1), 0.0)
-        self.low, self.high = math.log1p(-clip_low), math.log1p(clip_high)
-        self.below_BT = self.log_ratio_BT < self.low
-        self.above_BT = self.log_ratio_BT > self.high
-        self.clipped_low_BT = self.below_BT & (self.advantages_BT < 0)
-        self.clipped_high_BT = self.above_BT & (self.advantages_BT > 0)
+    Only ``moving_BT``, which is log π_θ, carries a gradient.
+    """
+
+    moving_BT: Tensor
+    log_ratio_BT: Tensor
+    advantages_BT: Tensor
+    mask_BT: Tensor
+    clip_low: float
+    clip_high: float
+
+    @property
+    def below_BT(self) -> Tensor:
+        return self.log_ratio_BT < math.log1p(-self.clip_low)
+
+    @property
+    def above_BT(self) -> Tensor:
+        return self.log_ratio_BT > math.log1p(self.clip_high)
+
+    @property
+    def clipped_low_BT(self) -> Tensor:
+        return self.below_BT & (self.advantages_BT < 0)
+
+    @property
+    def clipped_high_BT(self) -> Tensor:
+        return self.above_BT & (self.advantages_BT > 0)
 
     def bounded_ratio(self, ratio_cap: float | None) -> Tensor:
-        """δ, held at ``ratio_cap`` (or at e^20) where it is larger."""
+        """δ, held at ``ratio_cap`` (for Ã < 0) or at e^20 where it is larger."""
         limit = MAX_LOG_RATIO if ratio_cap is None else min(MAX_LOG_RATIO, math.log(ratio_cap))
-        capped_BT = self.log_ratio_BT.clamp(max=MAX_LOG_RATIO).exp()
-        negative_BT = self.log_ratio_BT.clamp(max=limit).exp()
-        return torch.where(self.advantages_BT < 0, negative_BT, capped_BT)
+        return torch.where(
+            self.advantages_BT < 0, self.log_ratio_BT.clamp(max=limit), self.log_ratio_BT.clamp(max=MAX_LOG_RATIO)
+        ).exp()
 
-    def loss(self, factor_BT: Tensor, weight_BT: Tensor, num_tokens: float | None) -> Tensor:
-        """−Σ F·Ã·(1 + w·(log π − sg log π)) over the number of tokens: value −F·Ã, gradient −w·F·Ã·∇log π."""
+    def clipped_factor(self, ratio_cap: float | None) -> Tensor:
+        """min(δÃ, clip(δ)Ã)/Ã: the bound where PPO clips, δ elsewhere."""
+        factor_BT = torch.where(self.clipped_low_BT, 1 - self.clip_low, self.bounded_ratio(ratio_cap))
+        return torch.where(self.clipped_high_BT, 1 + self.clip_high, factor_BT)
+
+
+def _ratios(
+    logprobs_BT: Tensor,
+    old_logprobs_BT: Tensor,
+    advantages_B: Tensor,
+    mask_BT: Tensor,
+    clip_low: float,
+    clip_high: float,
+    weights_BT: Tensor | None = None,
+) -> _Ratios:
+    """Log-ratios in float32 or finer, with everything that is masked out or infinite taken care of."""
+    if not 0 <= clip_low < 1 or clip_high < 0:
+        raise ValueError(f"clip range: got [1 - {clip_low}, 1 + {clip_high}]; expected 0 <= low < 1 and high >= 0")
+    shape = logprobs_BT.shape
+    per_token = [old_logprobs_BT, mask_BT, *([] if weights_BT is None else [weights_BT])]
+    if advantages_B.shape != shape[:1] or any(tensor.shape != shape for tensor in per_token):
+        # They would broadcast, and train on something else.
+        raise ValueError(
+            f"shapes: log-probabilities {list(shape)}, old ones, mask and weights "
+            f"{[list(tensor.shape) for tensor in per_token]}, advantages {list(advantages_B.shape)}; expected the "
+            "first shape for all but advantages, which have one value a response"
+        )
+    mask_BT = mask_BT.bool()
+    dtype = torch.promote_types(logprobs_BT.dtype, torch.float32)
+    # where() and not multiplication: 0 · NaN is NaN.
+    current_BT = torch.where(mask_BT, logprobs_BT.to(dtype), 0.0)
+    old_BT = torch.where(mask_BT, old_logprobs_BT.detach().to(dtype), 0.0)
+    advantages_BT = torch.where(mask_BT, advantages_B.detach().to(dtype).unsqueeze(-1), 0.0)
+    if weights_BT is not None:
+        advantages_BT = torch.where(mask_BT, advantages_BT * weights_BT.detach(), 0.0)
+    held_BT = current_BT.detach()
+    return _Ratios(
         # A token of probability 0 has an infinite log-probability: it is constant, so it gets no gradient.
-        current_BT = self.logprobs_BT
-        finite_BT = torch.isfinite(current_BT)
-        moving_BT = torch.where(finite_BT, current_BT, 0.0)
-        unit_BT = 1 + weight_BT * (moving_BT - moving_BT.detach())
-        total = -torch.where(self.mask_BT, factor_BT * self.advantages_BT * unit_BT, 0.0).sum()
-        count = float(self.mask_BT.sum()) if num_tokens is None else float(num_tokens)
-        return total / max(count, 1.0)
+        moving_BT=torch.where(held_BT.isinf(), 0.0, current_BT),
+        # Both −inf: the token is impossible before and after, and its ratio is 1.
+        log_ratio_BT=torch.where(held_BT == old_BT, 0.0, held_BT - old_BT),
+        advantages_BT=advantages_BT,
+        mask_BT=mask_BT,
+        clip_low=clip_low,
+        clip_high=clip_high,
+    )
 
-    def metrics(self, gradient_factor_BT: Tensor) -> Metrics:
-        """Clip fractions, ratios, KL(old‖new), and how much of the gradient comes from outside the range.
 
-        ``kl`` is the non-negative estimate δ − 1 − log δ on tokens drawn from the old policy, log-ratios
-        bounded at ±20. ``outside_gradient_share`` is Σ|F·Ã| outside the range over the same of all tokens.
-        """
-        mask_BT, count = self.mask_BT, max(int(self.mask_BT.sum()), 1)
+def _loss(ratios: _Ratios, factor_BT: Tensor, keep_BT: Tensor, count: float | None) -> Tensor:
+    """−Σ F·Ã·(1 + k·(log π − sg log π)) over ``count``: value −F·Ã, gradient −k·F·Ã·∇log π."""
+    unit_BT = 1 + keep_BT * (ratios.moving_BT - ratios.moving_BT.detach())
+    total = -(factor_BT * ratios.advantages_BT * unit_BT).sum()
+    return total / (ratios.mask_BT.sum().clamp(min=1) if count is None else max(float(count), 1.0))
 
-        def share(chosen_BT: Tensor) -> float:
-            return float((chosen_BT & mask_BT).sum()) / count
 
-        log_ratio_BT = self.log_ratio_BT.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-        ratio_BT = log_ratio_BT.exp()
-        force_BT = (gradient_factor_BT * self.advantages_BT).abs().double()
-        outside = float((force_BT * (self.below_BT | self.above_BT)).sum())
-        return {
-            "clip_low_negative": share(self.clipped_low_BT),
-            "clip_high_positive": share(self.clipped_high_BT),
-            "below_positive": share(self.below_BT & (self.advantages_BT > 0)),
-            "above_negative": share(self.above_BT & (self.advantages_BT < 0)),
-            "ratio_mean": float(torch.where(mask_BT, ratio_BT, 0.0).sum()) / count,
-            "ratio_max": float(torch.where(mask_BT, ratio_BT, 0.0).max()) if mask_BT.numel() else 0.0,
-            "kl": float(torch.where(mask_BT, ratio_BT - 1 - log_ratio_BT, 0.0).sum()) / count,
-            "outside_gradient_share": outside / max(float(force_BT.sum()), 1e-30),
-        }
+def _metrics(ratios: _Ratios, gradient_factor_BT: Tensor) -> Metrics:
+    """Where the tokens lie, how far the policy moved, and how much of the gradient comes from outside the range.
+
+    - ``clip_low_negative``, ``clip_high_positive``: share of tokens where PPO clips, by side and sign of Ã;
+      ``below_positive``, ``above_negative``: share outside the range on the sides where it does not.
+    - ``ratio_mean``, ``ratio_max``: of δ, and ``kl``: KL(old‖new) by the non-negative estimate δ − 1 − log δ.
+      The responses are the old policy's. Log-ratios count as at most ±20 here.
+    - ``entropy``: of π_θ, by the unbiased estimate −δ·log π_θ on the sampled tokens. Who has the logits can put
+      the exact one in its place.
+    - ``outside_gradient_share``: Σ|F·Ã| outside the range over the same of all tokens.
+    """
+    log_ratio_BT = ratios.log_ratio_BT.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    ratio_BT = log_ratio_BT.exp()
+    below_BT, above_BT = ratios.below_BT, ratios.above_BT
+    rising_BT, falling_BT = ratios.advantages_BT > 0, ratios.advantages_BT < 0
+    force_BT = (gradient_factor_BT * ratios.advantages_BT).abs()
+    means = {
+        "clip_low_negative": below_BT & falling_BT,
+        "clip_high_positive": above_BT & rising_BT,
+        "below_positive": below_BT & rising_BT,
+        "above_negative": above_BT & falling_BT,
+        "ratio_mean": torch.where(ratios.mask_BT, ratio_BT, 0.0),
+        "kl": ratio_BT - 1 - log_ratio_BT,
+        "entropy": -ratio_BT * ratios.moving_BT.detach(),
+    }
+    # Masked-out entries are 0 in each of these. One tensor, so that a GPU is waited for once.
+    count = ratios.mask_BT.sum().clamp(min=1)
+    outside = (force_BT * (below_BT | above_BT)).sum() / force_BT.sum().clamp(min=torch.finfo(force_BT.dtype).tiny)
+    largest = torch.where(ratios.mask_BT, ratio_BT, 0.0).max() if ratios.mask_BT.numel() else outside.new_zeros(())
+    figures = torch.stack([*(values_BT.sum() / count for values_BT in means.values()), largest, outside]).tolist()
+    return dict(zip([*means, "ratio_max", "outside_gradient_share"], figures, strict=True))

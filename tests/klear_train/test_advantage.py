@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from klear_train.advantage import group_advantages
+from klear_train.advantage import group_advantages, why_no_signal
 
 rewards_of_a_group = st.lists(st.one_of(st.none(), st.integers(-8, 8).map(lambda k: k / 8)), min_size=1, max_size=12)
 
@@ -27,9 +27,25 @@ def test_an_unscored_rollout_enters_neither_mean_nor_deviation_and_gets_none() -
     assert [a is None for a in with_unscored] == [False, True, False, True, False]
 
 
-@pytest.mark.parametrize("rewards", [[1.0, 1.0, 1.0], [0.3, 0.3], [None, None], [None, 1.0], [-1.0]])
-def test_a_group_without_two_different_scored_rewards_has_no_signal(rewards: list[float | None]) -> None:
+@pytest.mark.parametrize(
+    ("rewards", "reason"),
+    [
+        ([1.0, 1.0, 1.0], "all_equal"),
+        ([0.3, None, 0.3], "all_equal"),
+        ([None, None], "too_few_scored"),
+        ([None, 1.0], "too_few_scored"),
+        ([-1.0], "too_few_scored"),
+    ],
+)
+def test_a_group_without_two_different_scored_rewards_has_no_signal_and_says_why(
+    rewards: list[float | None], reason: str
+) -> None:
     assert group_advantages(rewards) is None
+    assert why_no_signal(rewards) == reason
+
+
+def test_without_scaling_an_advantage_is_the_reward_above_the_mean() -> None:
+    assert group_advantages([1.0, 0.0, 0.5, None], scale="none") == pytest.approx([0.5, -0.5, 0.0, None])
 
 
 @given(rewards_of_a_group)
