@@ -22,7 +22,8 @@ from klear_train import distributed
 from klear_train.checkpoint import Checkpoints, load_checkpoint
 from klear_train.distributed import World
 from klear_train.final import save_final
-from klear_train.metrics import LiveLine, StepLog
+from klear_train.metrics import Report, Throughput, require_tracker
+from klear_train.metrics.throughput import cost_of
 from klear_train.model import Policy, load_policy, nll_sum, tokenizer_of
 from klear_train.optim import Stepper, TrainingStopped
 from klear_train.packing import Batch, Example, collate, pack
@@ -33,6 +34,9 @@ from klear_train.tokens import TokenStore, build_token_store, check_vocabulary, 
 
 NOTHING = Example([0, 0], [False, False])
 """What a process computes on when the others still have rows: it counts for nothing, and keeps them company."""
+
+SHOWN = ("loss", "validation_loss", "grad_norm", "tokens_per_s", "mfu")
+"""What the live line says."""
 
 Records = Iterable[dict[str, Any]]
 
@@ -69,9 +73,11 @@ def run_sft(
 
     Raises:
         UsageError: no such model, data that does not fit it, an ``out_dir`` that holds another run.
+        CapabilityError: the tracker's package is missing.
         RecordError: no data, or none of it can be trained on.
         TrainingStopped: the loss stopped being a number.
     """
+    require_tracker(config.track.to)
     with distributed.start() as world:
         root, checkpoint = world.once(lambda: open_run(out_dir, config, resume=resume))
         store, heldout = tokenised(config, data, validation, root=root, world=world, resume=resume)
@@ -87,26 +93,33 @@ def run_sft(
         if checkpoint is not None:
             done, position = load_checkpoint(checkpoint, model=policy, optimizer=stepper.optimizer, rank=world.rank)
             stepper.restore(position)
-        said = Said(root, config, plan, world, resumed_step=None if checkpoint is None else done, quiet=quiet)
+        note_short(plan, config, world)
+        throughput = Throughput(cost_of(policy.model), world.device, world.size)
+        report = Report(
+            root, config=config, track=config.track, total_steps=plan.total, log_every=config.log_every, shown=SHOWN,
+            resumed_step=None if checkpoint is None else done, is_main=world.is_main, quiet=quiet,
+        )  # fmt: skip
         if heldout is not None and done == 0:
-            said.log({"step": 0, **validate(policy, heldout, config, world)})
+            report.log({"step": 0, **validate(policy, heldout, config, world)})
 
         saving = Checkpoints(
             root / "checkpoints", world, keep_last=config.checkpoint.keep_last, on_error=config.checkpoint.on_error
         )  # fmt: skip
         row: dict[str, Any] = {}
-        with saving:
+        with saving, report:
             for step, epoch, rows in plan.steps(done):
                 began = time.perf_counter()
                 loss = accumulate(policy, store, rows, config, world)
                 update = take_step(stepper, step, loss, store=store, rows=rows, root=root, world=world)
                 last = step + 1 == plan.total
+                took_s = time.perf_counter() - began
                 row = {"step": step + 1, "epoch": epoch, "loss": loss, **update, **counts(store, rows, config)}
-                row["tokens_per_s"] = row["tokens"] / (time.perf_counter() - began)
+                lengths = store.lengths[[i for packed in rows for i in packed]]
+                row |= throughput.figures(lengths, row["trained_tokens"], seconds=took_s)
                 row["skipped_steps"] = stepper.skipped
                 if heldout is not None and (last or is_due(config.validation.every, step + 1)):
                     row |= validate(policy, heldout, config, world)
-                said.step(row, last=last)
+                report.step(row, last=last, log="validation_loss" in row)
                 saving.poll()
                 if is_due(config.checkpoint.every, step + 1) and not last:
                     saving.save(step + 1, model=policy, optimizer=stepper.optimizer, position=stepper.state())
@@ -234,30 +247,13 @@ def counts(store: TokenStore, rows: list[Row], config: SFTConfig) -> dict[str, f
     }
 
 
-class Said:
-    """What rank 0 writes down and shows; nothing on the others."""
-
-    def __init__(
-        self, root: Path, config: SFTConfig, plan: Plan, world: World, *, resumed_step: int | None, quiet: bool
-    ) -> None:
-        self.every = config.log_every
-        self.rows = StepLog(root / "metrics.jsonl", resumed_step=resumed_step) if world.is_main else None
-        self.live = LiveLine(plan.total, quiet=quiet or not world.is_main)
-        if world.is_main and plan.available < (config.max_steps or 0):
-            print(
-                f"note: {config.epochs} epochs are {plan.available} steps, fewer than max_steps = {config.max_steps}",
-                file=sys.stderr,
-            )
-
-    def log(self, row: dict[str, Any]) -> None:
-        if self.rows is not None:
-            self.rows.write(row)
-
-    def step(self, row: dict[str, Any], *, last: bool) -> None:
-        if is_due(self.every, row["step"]) or last or "validation_loss" in row:
-            self.log(row)
-        shown = ("loss", "validation_loss", "grad_norm", "tokens_per_s")
-        self.live.update(row["step"], {key: row[key] for key in shown if key in row}, last=last)
+def note_short(plan: Plan, config: SFTConfig, world: World) -> None:
+    """Say so if the data ends before ``max_steps``."""
+    if world.is_main and plan.available < (config.max_steps or 0):
+        print(
+            f"note: {config.epochs} epochs are {plan.available} steps, fewer than max_steps = {config.max_steps}",
+            file=sys.stderr,
+        )
 
 
 def is_due(every: int, step: int) -> bool:

@@ -3,7 +3,14 @@
 The text under each field is its documentation.
 """
 
-from klear_train.settings.common import CheckpointSection, LoRASection, ModelSection, OptimSection, Section
+from klear_train.settings.common import (
+    CheckpointSection,
+    LoRASection,
+    ModelSection,
+    OptimSection,
+    Section,
+    TrackSection,
+)
 from klear_train.settings.rl import EvalSection, LossSection, RewardSection, RLConfig, RolloutSection
 from klear_train.settings.sft import SFTConfig, ValidationSection
 
@@ -19,5 +26,6 @@ __all__ = [
     "RolloutSection",
     "SFTConfig",
     "Section",
+    "TrackSection",
     "ValidationSection",
 ]

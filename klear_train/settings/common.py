@@ -80,3 +80,14 @@ class LoRASection(Section):
     output layer."""
     merge: bool = True
     """``final/`` is the whole model with the adapters added to its weights; false writes the adapter alone."""
+
+
+class TrackSection(Section):
+    """Metrics sent to a tracker, beside metrics.jsonl; each is a package of its own."""
+
+    to: Literal["none", "trackio", "wandb", "tensorboard"] = "none"
+    """Which. tensorboard writes into the run's folder, trackio into its own place, wandb to its server."""
+    project: str = "klear"
+    """The project that trackio and wandb put the run into."""
+    name: str = ""
+    """Of the run; the name of the run's folder by default."""

@@ -6,7 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from klear_train.settings.common import CheckpointSection, LoRASection, ModelSection, OptimSection, Section
+from klear_train.settings.common import (
+    CheckpointSection,
+    LoRASection,
+    ModelSection,
+    OptimSection,
+    Section,
+    TrackSection,
+)
 
 
 class ValidationSection(Section):
@@ -26,6 +33,7 @@ class SFTConfig(Section):
     checkpoint: CheckpointSection = CheckpointSection()
     validation: ValidationSection = ValidationSection()
     lora: LoRASection = LoRASection()
+    track: TrackSection = TrackSection()
     pack_tokens: int = Field(ge=8)
     """Tokens of a packed row, and so of the longest example."""
     rows_per_step: int = Field(ge=1)
