@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from klear_data.errors import UsageError
 from klear_data.generate.types import Engine, Prompt, Sampled, SamplingParams
 
 Backend = Literal["transformers", "vllm", "openai"]
+
+CORES = "VLLM_CPU_OMP_THREADS_BIND"
+"""vLLM's variable: the cores of each worker on a CPU, workers separated by ``|``."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,11 @@ class Settings:
             raise UsageError(
                 f"--backend {self.backend}: {problem}; expected both --backend openai and --base-url URL; change one"
             )
-        if self.data_parallel > 1:
+        if self.backend != "vllm" and (self.data_parallel > 1 or self.tensor_parallel > 1):
+            option = "--data-parallel" if self.data_parallel > 1 else "--tensor-parallel"
             raise UsageError(
-                f"--data-parallel {self.data_parallel}: one process of vLLM runs one copy of a model; expected 1 with "
-                f"--backend vllm; run `vllm serve MODEL --data-parallel-size {self.data_parallel}` and klear with "
-                "--backend openai"
+                f"--backend {self.backend}: {option} is given; expected it with --backend vllm alone; drop it, or give "
+                "it to the server"
             )
 
 
@@ -65,6 +70,11 @@ def open_engine(settings: Settings) -> Engine:
             retries=settings.retries, patience_s=settings.patience_s,
         )  # fmt: skip
         return OpenAIEngine(settings.model, settings.params, server)
+    if settings.data_parallel > 1:
+        from klear_data.generate.replicas import Replicas
+
+        one = partial(open_engine, replace(settings, data_parallel=1))
+        return Replicas(one, settings.params, _shares(settings))
     if settings.backend == "vllm":
         from klear_data.generate.vllm_backend import VLLMEngine
 
@@ -80,6 +90,25 @@ def open_engine(settings: Settings) -> Engine:
         settings.model, settings.params, batch_size=settings.batch_size, dtype=settings.dtype, device=settings.device,
         overrides=settings.overrides,
     )  # fmt: skip
+
+
+def _shares(settings: Settings) -> list[dict[str, str]]:
+    """What each copy of a model has for itself: its share of the devices, on a CPU of the groups of cores if named."""
+    each, needed = settings.tensor_parallel, settings.data_parallel * settings.tensor_parallel
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(needed)))
+    dealt = {"CUDA_VISIBLE_DEVICES": (devices.split(","), ",")}
+    if "|" in (cores := os.environ.get(CORES, "")):
+        dealt[CORES] = (cores.split("|"), "|")
+    for variable, (names, _) in dealt.items():
+        if len(names) < needed:
+            raise UsageError(
+                f"{variable}: names {len(names)}; expected {needed} for --data-parallel {settings.data_parallel} and "
+                f"--tensor-parallel {each}; name more, or run fewer"
+            )
+    return [
+        {variable: separator.join(names[at : at + each]) for variable, (names, separator) in dealt.items()}
+        for at in range(0, needed, each)
+    ]
 
 
 def shower(settings: Settings) -> tuple[str | None, Callable[[list[dict[str, Any]]], str]]:

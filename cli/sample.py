@@ -61,7 +61,7 @@ def sample(
         str | None, typer.Option(metavar="NAME", help="transformers: cpu, cuda, …", show_default="what is there")
     ] = None,
     tensor_parallel: Annotated[int, typer.Option(min=1, help="vllm: devices that share each layer.")] = 1,
-    data_parallel: Annotated[int, typer.Option(min=1, help="vllm: copies of the model.")] = 1,
+    data_parallel: Annotated[int, typer.Option(min=1, help="vllm: copies of the model, each in a process.")] = 1,
     max_model_len: Annotated[
         int | None, typer.Option(min=1, help="vllm: context in tokens.", show_default="the model's")
     ] = None,

@@ -187,7 +187,8 @@ def test_a_transformers_run_killed_while_it_writes_ends_the_same(tmp_path, model
         ("--base-url http://x/v1", 2, "--base-url is given"),
         ("--backend openai --base-url http://127.0.0.1:1/v1", 4, "no server answers"),
         ("--backend openai --base-url nowhere", 2, "no URL"),
-        ("--backend vllm --data-parallel 2", 2, "--data-parallel-size 2"),
+        ("--data-parallel 2", 2, "--data-parallel is given; expected it with --backend vllm"),
+        ("--backend openai --base-url http://x/v1 --tensor-parallel 2", 2, "give it to the server"),
         ("--backend vllm --n 0", 2, "--n"),
     ],
 )

@@ -124,8 +124,11 @@ def problems(path: Path, count: int) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def klear(folder: Path, *arguments: object) -> Any:
-    return subprocess.run([BIN / "klear", *map(str, arguments)], cwd=folder, capture_output=True, check=False)
+def klear(folder: Path, *arguments: object, environment: dict[str, str] | None = None) -> Any:
+    return subprocess.run(
+        [BIN / "klear", *map(str, arguments)], cwd=folder, capture_output=True, check=False,
+        env=os.environ | (environment or {}),
+    )  # fmt: skip
 
 
 def test_the_command_line_samples_with_vllm(tmp_path: Path, model: Path) -> None:
@@ -138,6 +141,21 @@ def test_the_command_line_samples_with_vllm(tmp_path: Path, model: Path) -> None
     records = [json.loads(line) for line in result.stdout.splitlines()]  # vLLM's own lines are not on stdout
     assert [record["id"] for record in records] == [f"{at:016x}" for at in range(6)]
     assert all(len(record["rollouts"]) == 2 and record["sampling"]["backend"] == "vllm" for record in records)
+
+
+def test_copies_of_a_model_and_a_model_in_parts_give_what_one_gives(tmp_path: Path, model: Path) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("two workers want two cores")
+    problems(tmp_path / "in.jsonl", 12)
+    line = ["sample", "in.jsonl", "--model", model, "--backend", "vllm", "--dtype", "float32", "--n", 2, "-q"]
+    line += ["--max-tokens", 12, "--max-model-len", 256, "--temperature", 0]
+    first, second, *_ = sorted(os.sched_getaffinity(0))
+    cores = {"VLLM_CPU_OMP_THREADS_BIND": f"{first}|{second}"}
+    alone = klear(tmp_path, *line)
+    for option in ("--data-parallel", "--tensor-parallel"):
+        found = klear(tmp_path, *line, option, 2, environment=cores)
+        assert found.returncode == 0, found.stderr.decode()[-3000:]
+        assert found.stdout == alone.stdout
 
 
 @pytest.fixture
