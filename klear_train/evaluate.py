@@ -1,9 +1,9 @@
-"""Accuracy of a model on held-out records while it trains, by the code of ``klear eval``."""
+"""Accuracy of the policy on held-out records while it trains, by the code of ``klear eval``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import fmean
@@ -12,9 +12,11 @@ from typing import Any
 from klear_data.evaluation.question import Question, question_of
 from klear_data.generate.types import SamplingParams
 from klear_data.stats import over_questions
+from klear_train.distributed import World
 from klear_train.rollout import Group, Judge, sample_groups
 from klear_train.rollout.engines import RolloutEngine
-from klear_train.settings import LossSection
+from klear_train.rollout.share import share_groups
+from klear_train.settings import RLConfig
 
 
 @dataclass(frozen=True)
@@ -35,22 +37,47 @@ class Accuracy:
 def evaluate(
     engine: RolloutEngine,
     records: Sequence[dict[str, Any]],
-    params: SamplingParams,
+    config: RLConfig,
+    world: World,
     *,
     judges: dict[str, Judge],
     pool: ThreadPoolExecutor,
-) -> dict[str, Accuracy]:
-    """Sample the records and judge them: accuracy by ability."""
-    groups = sample_groups(engine, records, params, judges=judges, pool=pool, loss=LossSection())
-    return accuracy_by_ability(groups)
+) -> dict[str, float]:
+    """Sample held-out records, always with the same draws, and judge them: avg@n by ability, for metrics.jsonl.
+
+    Args:
+        engine: samples; every rank its share of the records.
+        records: the first ``evaluation.max_records`` of each ability are taken.
+        config: ``evaluation`` says how to sample, ``rollout.max_tokens`` how long.
+        world: the processes of the run.
+        judges, pool: as for training.
+    """
+    by_ability: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        by_ability.setdefault(record["ability"], []).append(record)
+    chosen = [record for found in by_ability.values() for record in found[: config.evaluation.max_records]]
+    params = SamplingParams(
+        n=config.evaluation.n,
+        temperature=config.evaluation.temperature,
+        top_p=config.evaluation.top_p,
+        max_tokens=config.rollout.max_tokens,
+        seed=config.seed,
+    )
+    mine = sample_groups(
+        engine, chosen[world.rank :: world.size], params, judges=judges, pool=pool, config=config
+    )  # fmt: skip
+    row: dict[str, float] = {}
+    for ability, accuracy in accuracy_by(share_groups(world, mine), lambda record: record["ability"]).items():
+        row |= {f"eval_{ability}": accuracy.mean, f"eval_{ability}_half_width": accuracy.half_width}
+    return row
 
 
-def accuracy_by_ability(groups: Sequence[Group]) -> dict[str, Accuracy]:
-    """Mean over problems of each problem's share of accepted rollouts."""
+def accuracy_by(groups: Sequence[Group], key: Callable[[dict[str, Any]], str]) -> dict[str, Accuracy]:
+    """Mean over problems of each problem's share of accepted rollouts, by some property of the record."""
     found: dict[str, list[Question]] = {}
     for group in groups:
-        found.setdefault(group.record["ability"], []).append(_question(group))
-    return {ability: _accuracy([one.rate for one in questions]) for ability, questions in sorted(found.items())}
+        found.setdefault(key(group.record), []).append(_question(group))
+    return {name: _accuracy([one.rate for one in questions]) for name, questions in sorted(found.items())}
 
 
 def _question(group: Group) -> Question:

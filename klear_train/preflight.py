@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from typing import Any
 
 from klear_data.errors import RecordError
 from klear_data.generate.transformers_backend import encode_prompt
+from klear_train.distributed import World
+from klear_train.rollout.share import gather
 from klear_train.settings import RLConfig
 
 
@@ -29,6 +32,23 @@ def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any) -> list[
         left_out = len(records) - len(fitting)
         print(f"warning: {left_out} prompts fill the context of {room} tokens and are left out", file=sys.stderr)
     return fitting
+
+
+def check_same_everywhere(world: World, records: list[dict[str, Any]]) -> None:
+    """Raise RecordError unless all processes read the same records: each samples its share of them."""
+    digest = hashlib.sha256("\n".join(record["id"] for record in records).encode()).hexdigest()
+    found = gather(world, (len(records), digest))
+    if len(set(found)) > 1:
+        raise RecordError(
+            f"--data: the processes of this run read different records ({', '.join(str(n) for n, _ in found)}); "
+            "expected the same on each; give a file that all can read, not a pipe"
+        )
+
+
+def warn(config: RLConfig, num_records: int) -> None:
+    """Print what :func:`warnings_for` finds."""
+    for warning in warnings_for(config, num_records):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def warnings_for(config: RLConfig, num_records: int) -> list[str]:

@@ -63,13 +63,13 @@ def judge_group(record: dict[str, Any], sampled: Sampled, judge: Judge) -> list[
     return [known[completion.text] for completion in sampled.completions]
 
 
-def check_records(records: Sequence[dict[str, Any]]) -> None:
-    """Raise RecordError unless every record can be sampled and judged."""
+def check_records(records: Sequence[dict[str, Any]], heldout: Sequence[dict[str, Any]] = ()) -> None:
+    """Raise RecordError unless there are records and every one, held-out ones too, can be sampled and judged."""
     if not records:
         raise RecordError(
             "--data: no records; expected the output of `klear format rl`; check the path or the stage before"
         )
-    for record in records:
+    for record in [*records, *heldout]:
         problem = problem_of(record) or _unverifiable(record)
         if problem is not None:
             raise RecordError(f"record {record.get('id', '?')}: {problem}")

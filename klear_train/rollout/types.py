@@ -56,6 +56,11 @@ class Rollout:
         return self.finish_reason == "length"
 
     @property
+    def trains(self) -> bool:
+        """Whether it carries a gradient: it has an advantage, and a token to give it to."""
+        return self.advantage is not None and self.num_tokens > 0
+
+    @property
     def num_tokens(self) -> int:
         return len(self.response_ids)
 

@@ -26,7 +26,7 @@ class RolloutSection(Section):
     """Who samples: klear's own loop over the policy (laptops), or vLLM in the trainer's process."""
     batch_size: int = Field(default=128, ge=1)
     """transformers: rollouts written at the same time."""
-    vllm: dict[str, Any] = {}
+    vllm: dict[str, Any] = Field(default_factory=dict)
     """vllm: further arguments of its EngineArgs, such as gpu_memory_utilization, max_model_len, tensor_parallel_size
     or enable_sleep_mode (its memory is given to the trainer between samplings)."""
     probe_limit: float = Field(default=0.05, gt=0)
@@ -81,16 +81,20 @@ class LossSection(Section):
     """π_old of the ratio: as the sampler gave it, or computed again by the trainer before the step's first update
     (one forward pass more). auto: the trainer's for vllm, whose kernels round otherwise, else the sampler's."""
     mismatch: Literal["none", "truncate", "mask"] = "truncate"
-    """Where the trainer's π_old differs from what was sampled from: weight tokens by min(π_trainer/π_sampler,
-    mismatch_cap) (truncated importance sampling), leave out those beyond mismatch_cap or below its inverse, or
-    nothing. Without effect where the sampler's own log-probabilities are π_old."""
-    mismatch_cap: float = Field(default=2.0, gt=1)
-    """Bound of the importance weight between sampler and trainer."""
+    """Where the trainer's π_old differs from what was sampled from: weight by min(π_old/π_sampler, mismatch_cap)
+    (truncated importance sampling), leave out what lies outside [mismatch_floor, mismatch_cap], or nothing. Without
+    effect where the sampler's own log-probabilities are π_old."""
+    mismatch_level: Literal["token", "sequence", "geometric"] = "token"
+    """What a weight belongs to: a token, a response, or a response by its tokens' geometric mean."""
+    mismatch_cap: float = Field(default=2.0, ge=1)
+    """Largest importance weight between sampler and trainer."""
+    mismatch_floor: float = Field(default=0.5, ge=0, le=1)
+    """mask: smaller weights count as 0 too."""
     kl_weight: float = Field(default=0.0, ge=0)
     """Weight of KL(π‖reference) in the loss; the reference is the model that the run began with. 0, as in the paper,
     keeps no reference in memory."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """How the KL is estimated from the sampled tokens."""
+    kl_estimator: Literal["k2", "k3"] = "k2"
+    """How the KL is estimated from the sampled tokens: k2 has the gradient of KL(π‖reference), k3 is GRPO's."""
     advantage_scale: Literal["std", "none"] = "std"
     """Divide advantages by the group's standard deviation, or not."""
     advantage_baseline: Literal["mean", "leave_one_out"] = "mean"
@@ -133,6 +137,8 @@ class RLConfig(Section):
     seed: int = 0
     """Of the order of prompts and of every draw."""
     stop_after_bad_steps: int = Field(default=5, ge=1)
-    """Optimizer steps in a row with a loss or gradient that is no number before the run ends."""
+    """Optimizer steps in a row with a loss or gradient that is no number (each is skipped) before the run ends."""
+    stop_after_unscored_steps: int = Field(default=3, ge=1)
+    """RL steps in a row in which the verifiers failed on more than half of the rollouts before the run ends."""
     save_rollouts_every: int = Field(default=10, ge=0)
     """RL steps between dumps of rollouts to rollouts.jsonl; 0 for none."""

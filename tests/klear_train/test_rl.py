@@ -15,27 +15,19 @@ from transformers import AutoModelForCausalLM
 
 from klear_data.errors import RecordError
 from klear_data.generate.types import Completion, Sampled
-from klear_data.text import content_id
-from klear_train.config import load_config
+from klear_train import distributed
+from klear_train.distributed import World
 from klear_train.metrics import LiveLine
-from klear_train.model import load_for_training
+from klear_train.minibatch import deal, length, micro_batches, minibatches
+from klear_train.model import load_for_training, load_policy
 from klear_train.packing import collate
-from klear_train.policy_update import accumulate_gradient, micro_batches, trainable
+from klear_train.policy_update import accumulate_gradient
 from klear_train.preflight import that_fit, warnings_for
 from klear_train.prompts import take
 from klear_train.rl import run_rl
-from klear_train.rollout import Group, Rollout, check_records, judge_group, make_judges
-from klear_train.settings import LossSection, ModelSection, RewardSection, RLConfig
-
-
-def record(problem: str, gold: str, ability: str = "math") -> dict[str, Any]:
-    return {
-        "schema": "klear/1",
-        "id": content_id(problem),
-        "ability": ability,
-        "prompt": [{"role": "user", "content": problem}],
-        "reward_model": {"style": "rule", "ground_truth": gold},
-    }
+from klear_train.rollout import Group, Rollout, check_records, judge_group, make_group, make_judges
+from klear_train.settings import LossSection, ModelSection, RewardSection
+from tests.klear_train.rl_runs import config, record
 
 
 def of_rows(rows: list[dict[str, Any]], ability: str) -> list[dict[str, Any]]:
@@ -44,35 +36,6 @@ def of_rows(rows: list[dict[str, Any]], ability: str) -> list[dict[str, Any]]:
         for row in rows
         if row["ability"] == ability
     ]
-
-
-def config(model: Path, *overrides: str) -> RLConfig:
-    small = ["rollout.prompts_per_step=4", "rollout.n=4", "prompts_per_minibatch=2", "rollout.max_tokens=24", "steps=4"]
-    return load_config(
-        "rl",
-        recipe="tiny-rl",
-        # A random model is never right: whether the tags are there is what it can be rewarded for.
-        overrides=[f"model.path={model}", *small, "checkpoint.every=1", "save_rollouts_every=2", *overrides],
-    )
-
-
-@pytest.fixture(scope="module")
-def sometimes_right(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """A model that answers at random with one of a few boxes, so that some rollouts are right."""
-    from klear_train.sft import run_sft
-
-    answers = ["<think>a</think>\\boxed{1}", "<think>a</think>\\boxed{2}", "\\boxed{1}"]
-    problems = [f"Say {n} or not?" for n in "abcdef"]
-    data = [
-        {"id": "x", "messages": [{"role": "user", "content": problem}, {"role": "assistant", "content": answer}]}
-        for problem in problems
-        for answer in answers
-    ]
-    settings = load_config(
-        "sft", recipe="tiny-sft", overrides=[f"model.path={tiny_model}", "max_steps=100", "epochs=999"]
-    )
-    final = run_sft(settings, data, out_dir=tmp_path_factory.mktemp("sft") / "run", quiet=True).final
-    return final, [record(problem, "1") for problem in problems]
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
@@ -115,7 +78,7 @@ def test_a_resumed_run_ends_with_the_same_bits(sometimes_right, tmp_path: Path, 
     run_rl(config(model), records, out_dir=broken, resume=True, quiet=True)
     for name, tensor in weights(through / "final").items():
         assert torch.equal(tensor, weights(broken / "final")[name]), name
-    untimed = {"sample_s": 0, "train_s": 0}
+    untimed = {name: 0 for name in metrics(through)[0] if name.endswith("_s")}
     for one, other in zip(metrics(through), metrics(broken), strict=True):
         assert one | untimed == other | untimed
 
@@ -138,19 +101,40 @@ def groups_of(lengths: list[int], rewards: list[float]) -> list[Group]:
     return [Group({}, rollouts[:half], True), Group({}, rollouts[half:], True)]
 
 
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with distributed.start() as alone:
+        yield alone
+
+
 @pytest.mark.parametrize("kind", ["gppo", "clip_higher", "cispo", "gspo"])
-def test_the_gradient_does_not_depend_on_how_a_minibatch_is_split(tiny_model: Path, kind: str) -> None:
-    model, _ = load_for_training(ModelSection(path=str(tiny_model)))
+def test_the_gradient_does_not_depend_on_how_a_minibatch_is_split(tiny_model: Path, kind: str, world: World) -> None:
+    policy, _ = load_policy(ModelSection(path=str(tiny_model)), world)
     groups = groups_of([30, 5, 17, 9, 2, 40], [1.0, -1.0, 0.5, -0.5, 1.0, -1.0])
     found = []
     for tokens in (10_000, 60, 8):
-        model.zero_grad()
+        policy.zero_grad()
         settings = config(tiny_model, f"micro_batch_tokens={tokens}", f"loss.kind={kind}")
-        loss = accumulate_gradient(model, groups, settings, pad_id=0)["loss"]
-        found.append((loss, model.get_input_embeddings().weight.grad.clone()))
-    for loss, gradient in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-5)
+        (minibatch,) = minibatches(groups, settings, step=0)
+        metrics = accumulate_gradient(policy, minibatch, settings, world)
+        found.append((metrics, policy.model.get_input_embeddings().weight.grad.clone()))
+    for metrics, gradient in found[1:]:
+        # Metrics of GSPO are means over responses, of which a micro-batch has a share that its tokens do not tell.
+        same = ("loss", "positive_nll") if kind == "gspo" else sorted(set(metrics) - {"outside_gradient_share"})
+        assert {key: metrics[key] for key in same} == pytest.approx({key: found[0][0][key] for key in same}, rel=1e-4)
         torch.testing.assert_close(gradient, found[0][1], rtol=1e-4, atol=1e-6)
+
+
+def test_every_rank_gets_as_many_micro_batches_and_about_as_many_tokens() -> None:
+    lengths = [30, 5, 17, 9, 2, 40, 25, 31, 8, 12]
+    rollouts = [rollout for group in groups_of(lengths, [1.0] * len(lengths)) for rollout in group.rollouts]
+    for ranks in (1, 2, 3, 12):
+        hands = deal(rollouts, ranks=ranks, budget=40)
+        dealt = sorted(rollout.num_tokens for hand in hands for micro in hand for rollout in micro)
+        assert dealt == sorted(lengths)
+        assert len({len(hand) for hand in hands}) == 1
+        held = [sum(length(rollout) for micro in hand for rollout in micro) for hand in hands]
+        assert max(held) - min(held) <= max(map(length, rollouts))
 
 
 def test_old_log_probabilities_meet_their_own_tokens_after_packing(tiny_model: Path) -> None:
@@ -164,17 +148,36 @@ def test_old_log_probabilities_meet_their_own_tokens_after_packing(tiny_model: P
 
 def test_micro_batches_hold_every_rollout_once_within_the_budget() -> None:
     rollouts = [rollout for group in groups_of([30, 5, 17, 9, 2, 40], [1.0] * 6) for rollout in group.rollouts]
-    micros = list(micro_batches(rollouts, 40))
-    sizes = [sum(rollout.num_tokens + 3 for rollout in micro) for micro in micros]
+    micros = micro_batches(rollouts, budget=40)
+    sizes = [sum(map(length, micro)) for micro in micros]
     assert sorted(rollout.num_tokens for micro in micros for rollout in micro) == [2, 5, 9, 17, 30, 40]
     assert all(size <= 40 or len(micro) == 1 for size, micro in zip(sizes, micros, strict=True))
 
 
 def test_unscored_empty_and_by_choice_cut_off_rollouts_train_nothing(tiny_model: Path) -> None:
-    (group, _) = groups_of([4, 0, 5, 6, 1, 1], [1.0, -1.0, 0.5, -0.5, 1.0, 1.0])
-    assert [rollout.num_tokens for rollout in trainable(group, config(tiny_model))] == [4, 5]
-    dropping = config(tiny_model, "rollout.drop_truncated=true")
-    assert [rollout.num_tokens for rollout in trainable(group, dropping)] == [5]
+    lengths = [4, 0, 5, 6]
+    completions = [
+        Completion(at, "", "length" if at == 0 else "stop", [1] * n, [0.0] * n) for at, n in enumerate(lengths)
+    ]
+    judgements = [{"reward": reward, "verdict": "WA"} for reward in (1.0, -1.0, -1.0, None)]
+    asked = Sampled("x", [1, 2], completions)
+
+    def trained(*overrides: str) -> list[int]:
+        group = make_group(record("p", "1"), asked, judgements, config(tiny_model, *overrides))
+        return [rollout.num_tokens for rollout in group.rollouts if rollout.trains]
+
+    assert trained() == [4, 5]
+    assert trained("rollout.drop_truncated=true") == [5]
+
+
+def test_the_overlong_penalty_shapes_rewards_and_not_verdicts(tiny_model: Path) -> None:
+    settings = config(tiny_model, "rollout.max_tokens=20", "rollout.overlong_buffer=10", "rollout.overlong_penalty=0.5")
+    completions = [Completion(at, "", "stop", [1] * n, [0.0] * n) for at, n in enumerate((10, 15, 20))]
+    judgements = [{"reward": 1.0, "verdict": "AC"}] * 3
+    group = make_group(record("p", "1"), Sampled("x", [1], completions), judgements, settings)
+    assert [rollout.reward for rollout in group.rollouts] == pytest.approx([1.0, 0.75, 0.5])
+    assert [rollout.judgement["reward"] for rollout in group.rollouts] == [1.0] * 3
+    assert group.has_signal
 
 
 @pytest.fixture(scope="module")
