@@ -203,7 +203,11 @@ def load_checkpoint(path: Path, *, model: Any, optimizer: Any, rank: int = 0) ->
 
 
 def _state(model: Any, optimizer: Any) -> dict[str, Any]:
+    """What is trained, once: neither frozen weights nor the second name of tied ones."""
     weights, moments = get_state_dict(model, optimizer, options=_TRAINED_ONLY)
+    every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    weights = {name: weight for name, weight in weights.items() if name in trained or name not in every}
     return {"model": weights, "optimizer": moments}
 
 
