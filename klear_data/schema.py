@@ -24,6 +24,30 @@ _MESSAGES = {
     "minItems": 1,
     "items": _object({"role": {"type": "string"}, "content": {"type": "string"}}, ["role", "content"]),
 }
+_SAMPLING = _object(
+    {
+        "model": {"type": "string"},
+        "backend": {"type": "string", "description": "transformers, vllm, openai; source for a data set's responses"},
+        "n": {"type": "integer"},
+        "temperature": {"type": "number"},
+        "top_p": {"type": "number"},
+        "max_tokens": {"type": "integer"},
+        "seed": {"type": "integer"},
+        "stop": {"type": "array", "items": {"type": "string"}},
+        "system": {"type": "string", "description": "a system prompt before the record's messages"},
+        "prompt_too_long": {"type": "boolean", "description": "no room in the context: the completions are empty"},
+        "failed": {
+            "type": "array",
+            "description": "rollouts that could not be had; with the others they make n",
+            "items": _object(
+                {"index": {"type": "integer"}, "finish_reason": {"const": "error"}, "error": {"type": "string"}},
+                ["index", "finish_reason", "error"],
+            ),
+        },
+        "appended_to": {"type": ["object", "null"], "description": "how the earlier rollouts were sampled"},
+    },
+    [],
+)
 _VERDICT = {"enum": list(get_args(Verdict))}
 _ROLLOUT = _object(
     {
@@ -70,7 +94,7 @@ RECORD_SCHEMA: dict[str, Any] = {
             ),
             "extra_info": {"type": "object"},
             "curation": {"type": "object"},
-            "sampling": {"type": "object"},
+            "sampling": _SAMPLING,
             "rollouts": {"type": "array", "items": _ROLLOUT},
             "difficulty": _DIFFICULTY,
         },

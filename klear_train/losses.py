@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -198,19 +199,19 @@ class _Ratios:
     clip_low: float
     clip_high: float
 
-    @property
+    @cached_property
     def below_BT(self) -> Tensor:
         return self.log_ratio_BT < math.log1p(-self.clip_low)
 
-    @property
+    @cached_property
     def above_BT(self) -> Tensor:
         return self.log_ratio_BT > math.log1p(self.clip_high)
 
-    @property
+    @cached_property
     def clipped_low_BT(self) -> Tensor:
         return self.below_BT & (self.advantages_BT < 0)
 
-    @property
+    @cached_property
     def clipped_high_BT(self) -> Tensor:
         return self.above_BT & (self.advantages_BT > 0)
 
