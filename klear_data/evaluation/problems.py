@@ -158,7 +158,7 @@ def _template_of(record: Record, where: str, chosen: Chosen, wanted: Template | 
     """Also the check that the record can be judged at all: what can't would leave the denominator."""
     known = templates()
     problem = unanswerable(record)
-    if False:
+    if problem is not None:
         raise RecordError(f"{where}: {problem}")
     usual = "program" if record["ability"] == "code" else "boxed"
     template = wanted or known[usual if chosen.benchmark is None else chosen.benchmark.template]
