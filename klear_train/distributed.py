@@ -113,7 +113,7 @@ def start() -> Iterator[World]:
             saving=dist.new_group(backend="gloo", timeout=PATIENCE),
         )
     finally:
-        if ours:
+        if ours and dist.is_initialized():  # vLLM in this process takes it down with its own
             dist.destroy_process_group()
 
 
