@@ -1,6 +1,7 @@
 """``klear label`` and ``klear format`` in a shell: tables, exports, and what they refuse."""
 
 import json
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -29,6 +30,25 @@ def test_labelling_with_a_second_model_keeps_the_first(shell):
     refused = shell("klear format rl -q --labeler c", stdin=result.stdout)
     assert refused.returncode == 3
     assert b"only by b, a" in refused.stderr
+
+
+def test_difficulty_by_one_model_and_responses_by_another_in_a_shell(shell, tmp_path):
+    small = [judged(1, verdicts=("AC", "AC")), judged(2, verdicts=("WA", "AC", "WA")), judged(3, verdicts=("XX",))]
+    shell("klear label -q --labeler small -o small.jsonl", stdin=lines(small))
+    teacher = [judged(n, verdicts=("AC", "WA"), sampling={"model": "teacher"}) for n in (2, 1, 4)]
+    result = shell("klear label --from small.jsonl --report report.json", stdin=lines(teacher))
+    assert result.returncode == 0, result.stderr
+    found = parsed(result.stdout)
+    assert [one["difficulty"]["label"] for one in found] == ["hard", "easy", "unscored"]
+    assert [one["rollouts"] for one in found] == [one["rollouts"] for one in teacher]
+    assert json.loads((tmp_path / "report.json").read_text())["not_in_the_file"] == 1
+    assert re.search(rb"not in the file +1\n", result.stderr)
+    chats = shell("klear format sft -q --correctness true-if-easy", stdin=result.stdout)
+    assert [one["verdict"] for one in parsed(chats.stdout)] == ["AC", "WA", "AC", "AC", "WA"]
+    bare = [{key: value for key, value in one.items() if key != "rollouts"} for one in teacher]
+    assert len(parsed(shell("klear label -q --from small.jsonl", stdin=lines(bare)).stdout)) == 3
+    both = shell("klear label --from -", stdin=lines(teacher))
+    assert (both.returncode, b"stdin is named for two inputs" in both.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("target", ["verl", "trl"])

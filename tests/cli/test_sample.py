@@ -9,10 +9,13 @@ import time
 
 import pytest
 
+from klear_data.schema import RECORD_SCHEMA
 from tests.cli.conftest import BIN, judged, lines, parsed
 from tests.klear_data.api_server import ApiServer, serving
 
 pytest.importorskip("httpx2")
+
+SAMPLING_KEYS = RECORD_SCHEMA["properties"]["sampling"]["properties"].keys()
 
 
 def problems(count):
@@ -77,6 +80,7 @@ def test_failures_are_counted_leave_with_code_4_and_are_tried_again_on_request(t
         assert b"2 rollouts of 1 records failed" in first.stderr
         assert b"failed rollouts" in first.stderr.partition(b"error:")[0]  # the closing table
         records = parsed((tmp_path / "out.jsonl").read_bytes())
+        assert all(record["sampling"].keys() <= SAMPLING_KEYS for record in records)
         assert [len(record["rollouts"]) for record in records] == [2, 2, 2, 0, 2, 2]
         assert [one["finish_reason"] for one in records[3]["sampling"]["failed"]] == ["error", "error"]
         assert records[3]["sampling"]["failed"][0]["error"].startswith("HTTP 500: boom")
@@ -127,6 +131,7 @@ def test_the_system_prompt_is_sent_and_written_down_and_append_counts_on(tmp_pat
     assert {request["messages"][0]["content"] for request in server.seen} == {"Be brief."}
     assert all(request["stop"] == ["END"] for request in server.seen)
     by_id = {record["id"]: record for record in found}
+    assert all(record["sampling"].keys() <= SAMPLING_KEYS for record in found)
     assert [one["index"] for one in by_id[records[1]["id"]]["rollouts"]] == [0, 5, 6, 7]
     assert by_id[records[0]["id"]]["sampling"]["system"] == "Be brief."
     assert by_id[records[0]["id"]]["prompt"] == records[0]["prompt"]

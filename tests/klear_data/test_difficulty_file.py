@@ -1,7 +1,4 @@
-"""Difficulty from another file, by record id; and the record's JSON Schema."""
-
-import json
-import re
+"""Difficulty from another file, by record id."""
 
 import pytest
 
@@ -9,8 +6,7 @@ from klear_data.difficulty import difficulties, label_difficulty
 from klear_data.difficulty_file import DifficultyFile
 from klear_data.errors import RecordError, UsageError
 from klear_data.records import problem_of
-from klear_data.schema import RECORD_SCHEMA
-from tests.cli.conftest import judged, lines, parsed
+from tests.cli.conftest import judged, lines
 
 
 def labelled(number, *verdicts, labeler="small", **keys):
@@ -79,28 +75,3 @@ def test_a_file_that_says_nothing_or_two_things_is_refused(tmp_path, records, sa
         DifficultyFile(str(tmp_path / "none.jsonl"))
     twice = [labelled(1, "AC", labeler="a")] * 2
     assert DifficultyFile(written(tmp_path / "d.jsonl", twice), labeler="a").not_found == 0  # the same, said twice
-
-
-def test_difficulty_by_one_model_and_responses_by_another_in_a_shell(shell, tmp_path):
-    written(tmp_path / "small.jsonl", [labelled(1, "AC", "AC"), labelled(2, "WA", "AC", "WA"), labelled(3, "XX")])
-    teacher = [judged(n, verdicts=("AC", "WA"), sampling={"model": "teacher"}) for n in (2, 1, 4)]
-    result = shell("klear label --from small.jsonl --report report.json", stdin=lines(teacher))
-    assert result.returncode == 0, result.stderr
-    found = parsed(result.stdout)
-    assert [one["difficulty"]["label"] for one in found] == ["hard", "easy", "unscored"]
-    assert [one["rollouts"] for one in found] == [one["rollouts"] for one in teacher]
-    assert json.loads((tmp_path / "report.json").read_text())["not_in_the_file"] == 1
-    assert re.search(rb"not in the file +1\n", result.stderr)
-    chats = shell("klear format sft -q --correctness true-if-easy", stdin=result.stdout)
-    assert [one["verdict"] for one in parsed(chats.stdout)] == ["AC", "WA", "AC", "AC", "WA"]
-    bare = [{key: value for key, value in one.items() if key != "rollouts"} for one in teacher]
-    assert len(parsed(shell("klear label -q --from small.jsonl", stdin=lines(bare)).stdout)) == 3
-    both = shell("klear label --from -", stdin=lines(teacher))
-    assert (both.returncode, b"stdin is named for two inputs" in both.stderr) == (2, True)
-
-
-def test_the_schema_knows_every_key_that_sampling_writes():
-    known = RECORD_SCHEMA["properties"]["sampling"]["properties"]
-    written_keys = {"model", "backend", "n", "temperature", "top_p", "max_tokens", "seed", "stop", "system"}
-    assert known.keys() == written_keys | {"prompt_too_long", "failed", "appended_to"}
-    assert set(known["failed"]["items"]["required"]) == {"index", "finish_reason", "error"}
