@@ -48,9 +48,10 @@ class VLLMEngine:
         vllm = require("vllm", extra="vllm", needed_by="--backend vllm")
         self.vllm, self.params, self._with_logprobs = vllm, params, with_logprobs
         try:
-            # On a CPU compiling the model takes longer than it ever saves.
+            # On a CPU compiling the model takes longer than it ever saves, and a prompt read in chunks makes vLLM set
+            # back the generator of its seed, which a CPU's generator can't (vLLM 0.32).
             on_cpu = importlib.import_module("vllm.platforms").current_platform.is_cpu()
-            eager = {"enforce_eager": True} if on_cpu else {}
+            eager = {"enforce_eager": True, "enable_chunked_prefill": False} if on_cpu else {}
             arguments = vllm.EngineArgs(
                 model=path, disable_log_stats=True, enable_prefix_caching=True, **{**eager, **options}
             )
