@@ -68,7 +68,8 @@ class _Workers:
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._processes = [
             subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+                # -P: nothing in the folder where klear was started is taken for one of its modules.
+                [sys.executable, "-P", "-c", f"from {__name__} import serve; serve()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": search},
@@ -83,9 +84,10 @@ class _Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for process in self._processes:  # first: a thread may wait for a worker that waits for somebody to listen
+            process.kill()
         self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
-            process.kill()
             process.communicate()
 
     def map(self, items: Iterable[Any]) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from klear_data.contamination import CLEAN, Detector, Verdict
 from klear_data.curation.groups import ALONE, Groups, Resolution, earlier_duplicates, resolve
 from klear_data.curation.options import CurateOptions
-from klear_data.curation.prepare import HAS_GOLD, NOTED, SIGNABLE
+from klear_data.curation.prepared import HAS_GOLD, NOTED, SIGNABLE
 from klear_data.curation.shards import Marker
 from klear_data.curation.spool import Spool
 from klear_data.dedup import survivor_first
@@ -56,23 +56,23 @@ class Closing:
         Rows that need no more than they have are copied in runs; the others are looked at one by one.
         """
         spool = self._spool
+        signed = self._ending(0, CLEAN) + b"\n"
         for name, first, end in spool.batches():
             if self.marker is not None:
                 self.marker.see(name)
             entries, base = spool.read(first, end), spool.offsets[first]
             out: list[bytes] = []
             copied = 0
-            special = self._special_rows(first, end)
-            for row in special:
+            for row in self._special_rows(first, end):
                 start, after = spool.offsets[row] - base, spool.offsets[row + 1] - base
-                out.append(entries[copied:start])
+                out.append(entries[copied:start].replace(b"}\n", signed))
                 copied = after
                 outcome = self._row(row, entries[start:after], name)
                 if isinstance(outcome, Drop):
                     yield outcome
                 else:
                     out.append(outcome)
-            out.append(entries[copied:])
+            out.append(entries[copied:].replace(b"}\n", signed))
             kept = b"".join(out)
             yield Lines(kept, kept.count(b"\n"))
 
@@ -80,7 +80,7 @@ class Closing:
         """The rows for which it is not enough to be copied; the others are counted here."""
         import numpy as np
 
-        # A row with exactly these flags, alone in its group, is signed already as what it is.
+        # A row with exactly these flags, alone in its group, is clean and gets the stamp that most rows get.
         wanted = SIGNABLE | (HAS_GOLD if self._options.require_gold else 0)
         plain = np.frombuffer(self._spool.flags[first:end], np.uint8) & (wanted | NOTED) == wanted
         if self.groups is not None:
@@ -102,7 +102,7 @@ class Closing:
             rejection: Rejection | None = Rejection(note["reason"], note["evidence"])
         else:
             group = ALONE if self.groups is None else int(self.groups.of_row[row])
-            found = None if group == ALONE else self._resolution(group)
+            found = None if group == ALONE else self._resolution(group, row, line)
             rejection = None if found is None else self._fate(found, row)
         whole = None if found is None else found.record
         verdict = note.get("verdict", CLEAN)
@@ -120,13 +120,15 @@ class Closing:
         signed = self._signed(row, line, whole, 0 if found is None else found.duplicates, verdict)
         return signed if self.marker is None else self.marker.line(signed, spool.numbers[row])
 
-    def _resolution(self, group: int) -> Resolution:
+    def _resolution(self, group: int, row: int, line: bytes) -> Resolution:
         """Of one group; kept until the last of its rows has asked."""
         assert self.groups is not None
         found = self._resolved.get(group)
         if found is None:
             rows = survivor_first(self.groups.rows(group), self._rank_of if self._options.prefer == "rank" else None)
-            found = resolve(rows, self._spool, merge_in_conflict=self._options.on_conflict == "first")
+            at_hand = line if row == rows[0] else None
+            merge_in_conflict = self._options.on_conflict == "first"
+            found = resolve(rows, self._spool, survivor=at_hand, merge_in_conflict=merge_in_conflict)
             self._resolved[group] = found
             self.conflicting_groups += found.conflict is not None
         found.left -= 1

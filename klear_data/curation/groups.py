@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from klear_data.curation.prepare import DROPPED, KEY_BYTES
+from klear_data.curation.prepared import DROPPED, KEY_BYTES, UNKNOWN
 from klear_data.curation.spool import Spool
 from klear_data.dedup import Group, gold_of, join, merged
 from klear_data.jsonl import glance, parse_object
@@ -88,9 +88,18 @@ class Resolution:
     merged: dict[int, int] = field(default_factory=dict)
 
 
-def resolve(rows: list[int], spool: Spool, *, merge_in_conflict: bool = False) -> Resolution:
-    """Compare the rows of one problem, the survivor first, a few records in memory at a time."""
-    first = glance(spool.line(rows[0]))
+def resolve(rows: list[int], spool: Spool, *, survivor: bytes | None, merge_in_conflict: bool = False) -> Resolution:
+    """Compare the rows of one problem, the survivor first, a few records in memory at a time.
+
+    Args:
+        rows: in the order in which they are believed.
+        spool: holds them.
+        survivor: the line of the first, if it is at hand.
+        merge_in_conflict: rows join the survivor though golds contradict each other.
+    """
+    first = glance(spool.line(rows[0]) if survivor is None else survivor)
+    if _agree(rows, spool):
+        return Resolution(rows[0], first["id"], spool.where(rows[0]), len(rows), duplicates=len(rows) - 1)
     group = Group([rows[0]], rows[0] if gold_of(first) else None)
     reference = first
     duplicates = 0
@@ -111,6 +120,12 @@ def resolve(rows: list[int], spool: Spool, *, merge_in_conflict: bool = False) -
     if bring and (merge_in_conflict or group.conflict is None):
         _merge(found, bring, spool)
     return found
+
+
+def _agree(rows: list[int], spool: Spool) -> bool:
+    """Whether golds are known to be the same, and no row has rollouts or an earlier run's counts: nearly always."""
+    gold = spool.golds[rows[0]]
+    return gold != UNKNOWN and all(spool.golds[row] == gold and not spool.rollouts[row] for row in rows)
 
 
 def _merge(found: Resolution, rows: list[int], spool: Spool) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from klear_data.curation.prepare import Prepared
+from klear_data.curation.prepared import Prepared
 from klear_data.curation.spool import as_plain, from_plain
 from klear_data.errors import UsageError, unwritable
 from klear_data.jsonl import STDIO, Batch
@@ -142,6 +142,7 @@ def _as_json(ready: Prepared) -> dict[str, Any]:
         "foreign": ready.foreign,
         "numbers": ready.numbers.tolist(),
         "keys": ready.keys.hex(),
+        "golds": ready.golds.tolist(),
         "flags": ready.flags.hex(),
         "sources": ready.sources,
         "rollouts": ready.rollouts.tolist(),
@@ -158,6 +159,7 @@ def _restored(entry: dict[str, Any]) -> Prepared:
         foreign=entry["foreign"],
         numbers=array("q", entry["numbers"]),
         keys=bytearray.fromhex(entry["keys"]),
+        golds=array("Q", entry["golds"]),
         flags=bytearray.fromhex(entry["flags"]),
         sources=entry["sources"],
         rollouts=array("I", entry["rollouts"]),

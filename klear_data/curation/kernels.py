@@ -21,8 +21,12 @@ def fold(texts: Sequence[str]) -> tuple[bytes, Any]:
     else:  # what the kernel does to a normalised text changes nothing
         pieces = [(text if text.isascii() else normalise(text)).encode("utf-8", "surrogatepass") for text in texts]
         data, lengths = b"".join(pieces), map(len, pieces)
-    ends = np.cumsum(np.fromiter(lengths, dtype=np.int64, count=len(texts)))
-    folded = np.empty(len(data) + 1, dtype=np.uint8)
+    return fold_ascii(data, np.cumsum(np.fromiter(lengths, dtype=np.int64, count=len(texts))))
+
+
+def fold_ascii(data: Any, ends: Any) -> tuple[bytes, Any]:
+    """The same of texts in ASCII, or normalised already, one after the other; where each ends (int64)."""
+    folded, ends = np.empty(len(data) + 1, dtype=np.uint8), ends.copy()
     return folded[: _fold(np.frombuffer(data, np.uint8), ends, _TABLE, folded)].tobytes(), ends
 
 

@@ -19,12 +19,13 @@ from typing import Any
 import orjson
 
 from klear_data.contamination import Verdict
-from klear_data.curation.closing import Closing, Outcomes, ending
+from klear_data.curation.closing import Closing, Outcomes
 from klear_data.curation.groups import group_rows
 from klear_data.curation.journal import Journal
 from klear_data.curation.near import NearFilter
 from klear_data.curation.options import CurateOptions
-from klear_data.curation.prepare import MakeDetector, Prepared
+from klear_data.curation.prepare import MakeDetector
+from klear_data.curation.prepared import Prepared
 from klear_data.curation.shards import Marker
 from klear_data.curation.spool import Spool
 from klear_data.curation.workers import prepare_all
@@ -67,7 +68,7 @@ class Curation:
         self._suspects: dict[bytes, Verdict] = {}
         self._keys_read = blake2b(digest_size=16)
         self._journal = journal
-        self._spool = Spool(ending(self._detector), None if journal is None else journal.lines)
+        self._spool = Spool(None if journal is None else journal.lines)
         self._closing = Closing(options, self._detector, self._spool)
         self._near = None if options.dedup != "near" else NearFilter(options.near_threshold, self._closing.take_back)
 

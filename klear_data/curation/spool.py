@@ -1,8 +1,7 @@
 """Rows waiting for the end of the input: their lines in a file, a few numbers a row in memory.
 
-A row's entry in the file is its record's line, signed already as what most rows turn out to be (unique and
-clean), so that such rows are copied to the output as they stand. Where something is noted about a row, the note
-follows on a line of its own.
+A row's entry in the file is its record's line. Where something is noted about a row, the note follows on a line
+of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import IO
 import orjson
 
 from klear_data.contamination import Finding, Verdict
-from klear_data.curation.prepare import NOTED, SIGNABLE, Note, Prepared
+from klear_data.curation.prepared import NOTED, Note, Prepared
 from klear_data.errors import UsageError
 from klear_data.jsonl import to_line
 
@@ -27,11 +26,11 @@ class Spool:
     """Rows in the order they came, about 60 bytes each in memory.
 
     Args:
-        ending: what takes the place of the last bracket of a line that can be signed.
         file: where the lines wait; a temporary file by default.
 
     Attributes:
         keys: ``KEY_BYTES`` a row.
+        golds: 64 bits of each row's gold, or ``UNKNOWN``.
         flags: a byte a row.
         numbers: of the lines in their files.
         rollouts: how many each row brings.
@@ -40,8 +39,7 @@ class Spool:
         offsets: where each row begins in the file, and the end of the last.
     """
 
-    def __init__(self, ending: bytes, file: IO[bytes] | None = None) -> None:
-        self._ending = ending
+    def __init__(self, file: IO[bytes] | None = None) -> None:
         self._file = tempfile.TemporaryFile() if file is None else file  # noqa: SIM115  (closed in __exit__)
         self._source_ids: dict[str, int] = {}
         self.source_names: list[str] = []
@@ -52,6 +50,7 @@ class Spool:
         self._firsts: list[int] = []
         self._names: list[str] = []
         self.keys = bytearray()
+        self.golds = array("Q")
         self.flags = bytearray()
         self.numbers = array("q")
         self.rollouts = array("I")
@@ -73,15 +72,13 @@ class Spool:
         Raises:
             UsageError: the file can't be written.
         """
-        ending = self._ending + b"\n"
-        entries = [
-            line[:-1] + ending if flags & SIGNABLE else line + b"\n"
-            for line, flags in zip(ready.lines, ready.flags, strict=True)
-        ]
-        for position, note in ready.notes.items():
-            entries[position] += to_line(as_plain(note))
-        lengths = list(map(len, entries))
-        data = memoryview(b"".join(entries))
+        lines = ready.lines
+        if ready.notes:
+            lines = lines.copy()
+            for position, note in ready.notes.items():
+                lines[position] += b"\n" + to_line(as_plain(note))[:-1]
+        lengths = [length + 1 for length in map(len, lines)]
+        data = memoryview(b"\n".join([*lines, b""]))
         try:
             written = 0
             while written < len(data):
@@ -105,6 +102,7 @@ class Spool:
         self.sources.extend([ids.setdefault(name, len(ids)) for name in ready.sources])
         self.source_names.extend(islice(ids, len(self.source_names), None))
         self.keys += ready.keys
+        self.golds.extend(ready.golds)
         self.flags += ready.flags
 
     def batches(self) -> Iterator[tuple[str, int, int]]:
@@ -118,9 +116,8 @@ class Spool:
         return os.pread(self._file.fileno(), self.offsets[end] - start, start)
 
     def line(self, row: int, entry: bytes | None = None) -> bytes:
-        """A record as it came, unsigned; from its entry if that is at hand."""
-        line = (self.read(row, row + 1) if entry is None else entry).partition(b"\n")[0]
-        return line[: -len(self._ending)] + b"}" if self.flags[row] & SIGNABLE else line
+        """A record as it came; from its entry if that is at hand."""
+        return (self.read(row, row + 1) if entry is None else entry).partition(b"\n")[0]
 
     def note(self, row: int, entry: bytes) -> Note:
         """What is noted about a row, ``{}`` for nothing."""

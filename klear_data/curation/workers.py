@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from klear_data.contamination import Detector
 from klear_data.curation.options import CurateOptions
-from klear_data.curation.prepare import MakeDetector, Prepared, Preparer
+from klear_data.curation.prepare import MakeDetector, Preparer
+from klear_data.curation.prepared import Prepared
 from klear_data.jsonl import Batch
 from klear_data.workers import ALONE_S, in_order
 

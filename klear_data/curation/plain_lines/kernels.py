@@ -1,0 +1,320 @@
+"""Reads plain lines straight from their bytes: a reader of JSON that refuses whatever is not the usual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from klear_data.curation.plain_lines import Scanned
+
+_NAMES = (
+    "schema", "id", "ability", "data_source", "prompt", "reward_model", "extra_info",
+    "curation", "sampling", "rollouts", "difficulty",
+)  # fmt: skip
+_SCHEMA, _ID, _ABILITY, _SOURCE, _PROMPT, _REWARD, _EXTRA, _LATER = range(8)
+_LEVELS = 32  # far fewer than klear_data.jsonobject.MAX_LEVELS
+_DIGITS = 15  # any double and any parser holds so many
+_LONG_GOLD = 16  # see klear_data.filters.is_gold
+
+_QUOTE, _BACKSLASH, _COMMA, _COLON, _MINUS, _POINT, _ZERO = map(ord, '"\\,:-.0')
+_OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = map(ord, "{}[]")
+_SPACE, _TAB = map(ord, " \t")
+
+
+def _words_table(words: Sequence[str]) -> Any:
+    """A row a word: its length and its letters."""
+    table = np.zeros((len(words), 1 + max(map(len, words))), dtype=np.uint8)
+    for row, word in zip(table, words, strict=True):
+        row[: 1 + len(word)] = [len(word), *word.encode()]
+    return table
+
+
+_TEXT = np.array([32 <= byte < 128 and byte not in b'"\\' for byte in range(256)])
+"""Characters that stand in a string for themselves."""
+_MEANT = np.zeros(256, dtype=np.uint8)
+"""What a character behind a backslash means, 0 for nothing."""
+_MEANT[list(b'"\\/bfnrt')] = list(b'"\\/\b\f\n\r\t')
+_TOP, _MESSAGE, _ANSWER = map(_words_table, (_NAMES, ("role", "content"), ("ground_truth",)))
+_WORDS = _words_table(("true", "false", "null"))
+_NULL = _WORDS[2]
+_KLEAR, _MATH, _USER = _words_table(('"klear/1"', '"math"', '"user"'))
+
+
+def scan(lines: Sequence[bytes]) -> Scanned:
+    """Read those of some lines that are plain; the lines come without their ``\\n``."""
+    data = b"\n".join([*lines, b""])  # no plain string goes past a newline, so no reader leaves its line
+    ends = np.cumsum(np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + 1)
+    plain = np.zeros(len(lines), dtype=np.bool_)
+    prompts, golds = np.empty((2, len(data)), dtype=np.uint8)
+    columns = np.empty((4, len(lines)), dtype=np.int64)
+    hashes = np.empty(len(lines), dtype=np.uint64)
+    golden = np.zeros(len(lines), dtype=np.bool_)
+    count = _scan(np.frombuffer(data, np.uint8), ends, plain, prompts, golds, columns, hashes, golden)
+    prompt_ends, gold_ends, firsts, afters = columns[:, :count]
+    sources = [data[first:after].decode("ascii") for first, after in zip(firsts.tolist(), afters.tolist(), strict=True)]
+    return Scanned(
+        plain,
+        prompts[: prompt_ends[-1] if count else 0],
+        prompt_ends,
+        sources,
+        golds[: gold_ends[-1] if count else 0].tobytes(),
+        gold_ends,
+        hashes[:count],
+        golden[:count],
+    )
+
+
+@njit(cache=True)
+def _scan(data, ends, plain, prompts, golds, columns, hashes, golden):  # type: ignore[no-untyped-def]
+    top = np.empty((len(_TOP), 2), dtype=np.int64)
+    message = np.empty((len(_MESSAGE), 2), dtype=np.int64)
+    answer = np.empty((len(_ANSWER), 2), dtype=np.int64)
+    count = prompt_end = gold_end = 0
+    first = 0
+    for number, end in enumerate(ends):
+        if (
+            _after_object(data, first, _TOP, top) == end - 1
+            and _is_record(data, top)
+            and _asks_once(data, top[_PROMPT], message)
+            and _after_object(data, top[_REWARD, 0], _ANSWER, answer)
+            and _opens(data, answer[0], _QUOTE)
+        ):
+            prompt_after = _meant(data, message[1], prompts, prompt_end)
+            if _has_two_signs(prompts, prompt_end, prompt_after):
+                prompt_end = prompt_after
+                gold_after = _meant(data, answer[0], golds, gold_end)
+                hashes[count], golden[count] = _of_gold(golds, gold_end, gold_after)
+                gold_end = gold_after
+                columns[0, count] = prompt_end
+                columns[1, count] = gold_end
+                columns[2, count] = top[_SOURCE, 0] + 1
+                columns[3, count] = top[_SOURCE, 1] - 1
+                plain[number] = True
+                count += 1
+        first = end
+    return count
+
+
+@njit(cache=True)
+def _is_record(data, top):  # type: ignore[no-untyped-def]
+    """Whether an object with these members is a record of a math problem, but for its prompt and its gold."""
+    for later in range(_LATER, len(top)):
+        if top[later, 1]:
+            return False
+    if not _is(data, top[_SCHEMA], _KLEAR) or not _is(data, top[_ABILITY], _MATH):
+        return False
+    if not _opens(data, top[_ID], _QUOTE) or not _opens(data, top[_SOURCE], _QUOTE):
+        return False
+    if not _opens(data, top[_PROMPT], _OPEN_LIST) or not _opens(data, top[_REWARD], _OPEN):
+        return False
+    if top[_EXTRA, 1] and not _opens(data, top[_EXTRA], _OPEN) and not _is(data, top[_EXTRA], _NULL):
+        return False
+    place = top[_SOURCE, 0] + 1
+    while _TEXT[data[place]]:
+        place += 1
+    return place == top[_SOURCE, 1] - 1  # a name with an escape is not plain
+
+
+@njit(cache=True)
+def _asks_once(data, span, message):  # type: ignore[no-untyped-def]
+    """Whether a list is one message of a user; the places of its members go into ``message``."""
+    place = _after_object(data, _after_blanks(data, span[0] + 1), _MESSAGE, message)
+    if place == 0 or _after_blanks(data, place) != span[1] - 1:
+        return False
+    return _is(data, message[0], _USER) and _opens(data, message[1], _QUOTE)
+
+
+@njit(cache=True)
+def _meant(data, span, texts, place):  # type: ignore[no-untyped-def]
+    """Copy what the string of a span means to this place of ``texts``; the place behind it there."""
+    at = span[0] + 1
+    while at < span[1] - 1:
+        byte = data[at]
+        if byte == _BACKSLASH:
+            at += 1
+            byte = _MEANT[data[at]]
+        texts[place] = byte
+        place += 1
+        at += 1
+    return place
+
+
+@njit(cache=True)
+def _has_two_signs(texts, first, after):  # type: ignore[no-untyped-def]
+    """Whether a text is more than a sign between blanks."""
+    while first < after and texts[first] <= _SPACE:
+        first += 1
+    while first < after and texts[after - 1] <= _SPACE:
+        after -= 1
+    return after - first > 1
+
+
+@njit(cache=True)
+def _of_gold(texts, first, after):  # type: ignore[no-untyped-def]
+    """A hash of a gold, and whether it is long or has a digit: what stands for no answer is short and has none."""
+    hashed = np.uint64(0x9E3779B97F4A7C15)
+    golden = after - first > _LONG_GOLD
+    for place in range(first, after):
+        golden |= _is_digit(texts[place])
+        hashed = (hashed ^ np.uint64(texts[place])) * np.uint64(0xD6E8FEB86659FD93)
+        hashed ^= hashed >> np.uint64(32)
+    return max(hashed, np.uint64(1)), golden
+
+
+@njit(cache=True)
+def _begins(data, place, word):  # type: ignore[no-untyped-def]
+    for at in range(word[0]):  # noqa: SIM110  (compiled)
+        if data[place + at] != word[1 + at]:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _is(data, span, word):  # type: ignore[no-untyped-def]
+    return span[1] - span[0] == word[0] and _begins(data, span[0], word)
+
+
+@njit(cache=True)
+def _opens(data, span, sign):  # type: ignore[no-untyped-def]
+    """Whether there is a value and it begins with this sign."""
+    return span[1] > 0 and data[span[0]] == sign
+
+
+@njit(cache=True)
+def _is_digit(byte):  # type: ignore[no-untyped-def]
+    return 48 <= byte <= 57
+
+
+# JSON: each reader gets the place where something begins and returns the place behind it, 0 where it is not plain.
+
+
+@njit(cache=True)
+def _after_object(data, place, names, found):  # type: ignore[no-untyped-def]
+    """From where to where its members of these names stand goes into ``found``; none may be there twice."""
+    found[:] = 0
+    if data[place] != _OPEN:
+        return 0
+    place = _after_blanks(data, place + 1)
+    if data[place] == _CLOSE:
+        return place + 1
+    while True:
+        name = 0
+        while name < len(names) and not (
+            _begins(data, place + 1, names[name]) and data[place + 1 + names[name, 0]] == _QUOTE
+        ):
+            name += 1
+        first = _after_key(data, place)
+        place = _after_value(data, first)
+        if place == 0 or (name < len(names) and found[name, 1]):
+            return 0
+        if name < len(names):
+            found[name, 0] = first
+            found[name, 1] = place
+        place = _after_blanks(data, place)
+        if data[place] != _COMMA:
+            return place + 1 if data[place] == _CLOSE else 0
+        place = _after_blanks(data, place + 1)
+
+
+@njit(cache=True)
+def _after_value(data, place):  # type: ignore[no-untyped-def]
+    """Any value. Without recursion: compiled functions that call themselves don't survive numba's cache."""
+    levels = objects = 0  # how many objects and lists are open; a bit each, the last one's lowest, set for objects
+    while place:
+        sign = data[place]
+        if sign in (_OPEN, _OPEN_LIST):
+            if levels == _LEVELS:
+                return 0
+            levels += 1
+            objects = objects << 1 | (sign == _OPEN)
+            place = _after_blanks(data, place + 1)
+            if data[place] != sign + 2:  # in ASCII the closing bracket: then it is empty
+                place = _after_key(data, place) if objects & 1 else place
+                continue
+        else:
+            place = _after_scalar(data, place)
+        while place and levels:
+            place = _after_blanks(data, place)
+            if data[place] == _COMMA:
+                place = _after_blanks(data, place + 1)
+                place = _after_key(data, place) if objects & 1 else place
+                break
+            if data[place] != (_CLOSE if objects & 1 else _CLOSE_LIST):
+                return 0
+            place += 1
+            levels -= 1
+            objects >>= 1
+        if levels == 0:
+            return place
+    return 0
+
+
+@njit(cache=True)
+def _after_scalar(data, place):  # type: ignore[no-untyped-def]
+    sign = data[place]
+    if sign == _QUOTE:
+        return _after_string(data, place)
+    if sign == _MINUS or _is_digit(sign):
+        return _after_number(data, place)
+    for word in _WORDS:
+        if _begins(data, place, word):
+            return place + word[0]
+    return 0
+
+
+@njit(cache=True)
+def _after_key(data, place):  # type: ignore[no-untyped-def]
+    """A key, its colon and the blanks: where the value begins."""
+    place = _after_string(data, place)
+    if place == 0:
+        return 0
+    place = _after_blanks(data, place)
+    return _after_blanks(data, place + 1) if data[place] == _COLON else 0
+
+
+@njit(cache=True)
+def _after_string(data, place):  # type: ignore[no-untyped-def]
+    if data[place] != _QUOTE:
+        return 0
+    while True:
+        place += 1
+        while _TEXT[data[place]]:
+            place += 1
+        if data[place] == _QUOTE:
+            return place + 1
+        if data[place] != _BACKSLASH or not _MEANT[data[place + 1]]:
+            return 0
+        place += 1
+
+
+@njit(cache=True)
+def _after_number(data, place):  # type: ignore[no-untyped-def]
+    """One without an exponent: whoever called stumbles over its ``e``."""
+    place += data[place] == _MINUS
+    first = place
+    place = _after_digits(data, first)
+    if place == first or (place > first + 1 and data[first] == _ZERO):
+        return 0
+    if data[place] == _POINT:
+        point = place
+        place = _after_digits(data, point + 1)
+        if place == point + 1:
+            return 0
+    return place if place - first <= _DIGITS else 0
+
+
+@njit(cache=True)
+def _after_digits(data, place):  # type: ignore[no-untyped-def]
+    while _is_digit(data[place]):
+        place += 1
+    return place
+
+
+@njit(cache=True)
+def _after_blanks(data, place):  # type: ignore[no-untyped-def]
+    while data[place] == _SPACE or data[place] == _TAB:
+        place += 1
+    return place
