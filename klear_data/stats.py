@@ -82,13 +82,10 @@ def over_questions(values: Sequence[float], *, least: float = 0.0, most: float =
         low, high = (least + bound * (most - least) for bound in wilson95(share, count))
         return Estimate(mean, 0.0, low, high, "wilson")
     if count >= FEW_QUESTIONS:
-        below = above = t_quantile95(count - 1)
+        method, below, above = "t", t_quantile95(count - 1), t_quantile95(count - 1)
     else:
-        below, above = _studentised_quantiles(values)
-    return Estimate(
-        mean, se, max(least, mean - below * se), min(most, mean + above * se),
-        "t" if count >= FEW_QUESTIONS else "bootstrap-t",
-    )  # fmt: skip
+        method, (below, above) = "bootstrap-t", _studentised_quantiles(values)
+    return Estimate(mean, se, max(least, mean - below * se), min(most, mean + above * se), method)
 
 
 def over_samples(correct: Sequence[int], samples: Sequence[int]) -> Estimate | None:

@@ -49,6 +49,14 @@ def test_the_interval_over_samples_covers_where_the_questions_stay_the_same():
     assert 0.92 <= covered / 600 <= 0.975
 
 
+def test_few_questions_that_are_mostly_solved_leave_more_room_below_than_above():
+    rates = [1.0] * 22 + [0.9, 0.8, 0.5, 0.5, 0.2, 0.0, 0.0, 0.0]
+    found = over_questions(rates)
+    assert found.value - found.low > 1.2 * (found.high - found.value)
+    mirrored = over_questions([1 - rate for rate in rates])
+    assert mirrored.high == pytest.approx(1 - found.low, abs=0.01)
+
+
 def test_many_questions_get_the_t_interval():
     rates = [0.0, 1.0, 0.5, 0.25] * 25
     found = over_questions(rates)
