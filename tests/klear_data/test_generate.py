@@ -17,9 +17,11 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from klear_data.errors import UsageError
 from klear_data.generate.decode import sample
 from klear_data.generate.transformers_backend import (
+    before_stop,
     encode_prompt,
     generate,
     load_model_and_tokenizer,
+    stop_detector,
     template_note,
 )
 from klear_data.generate.types import Completion, Prompt, Sampled, SamplingParams
@@ -132,6 +134,43 @@ def test_stop_and_length_are_told_apart_and_the_end_token_is_not_in_the_text(loa
     assert all(c.token_ids[-1] == tokenizer.eos_token_id and not c.text.endswith(END) for c in stopped)
     assert all(len(c.token_ids) == 60 and tokenizer.eos_token_id not in c.token_ids for c in cut)
     assert stopped[0].as_rollout().keys() == {"index", "completion", "finish_reason", "num_tokens"}
+
+
+def test_a_stop_text_ends_a_completion_and_is_not_part_of_it(loaded: tuple[Any, Any]) -> None:
+    plain = run(loaded, SamplingParams(n=4, top_p=1.0, max_tokens=60, seed=3))
+    texts = {one.record_id: [c.text for c in one.completions] for one in plain}
+    stop = (texts["id-a"][0][20:22], texts["id-What?"][1][9:12])  # two and three characters, each over several tokens
+    cut = run(loaded, SamplingParams(n=4, top_p=1.0, max_tokens=60, seed=3, stop=stop))
+    stopped = 0
+    for one in cut:
+        for completion, text in zip(one.completions, texts[one.record_id], strict=True):
+            ends = [text.find(mark) for mark in stop if mark in text]
+            assert completion.text == text[: min(ends, default=len(text))]
+            if ends:
+                stopped += 1
+                assert completion.finish_reason == "stop"
+                assert len(completion.token_ids) == len(completion.logprobs)
+    assert stopped >= 2
+    alone = run(loaded, SamplingParams(n=4, top_p=1.0, max_tokens=60, seed=3, stop=stop), batch_size=1)
+    assert tokens(alone) == tokens(cut)
+
+
+def test_a_stop_text_is_seen_where_characters_take_several_tokens(loaded: tuple[Any, Any]) -> None:
+    tokenizer = loaded[1]
+
+    def text_of(ids: list[int]) -> str:
+        return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)  # type: ignore[no-any-return]
+
+    is_stop = stop_detector(text_of, ("é😀", "END"))
+    assert is_stop is not None
+    for text, ends in (("aé😀", True), ("ENÐEND", True), ("é 😀 EN D", False), ("x" * 50 + "END", True)):
+        ids = tokenizer(text).input_ids
+        seen = [length for length in range(1, len(ids) + 1) if is_stop(ids[:length])]
+        assert seen == ([len(ids)] if ends else []), text
+    assert stop_detector(text_of, ()) is None
+    assert before_stop("a END b", ("b", "END")) == "a "
+    with pytest.raises(ValueError, match="stop: got"):
+        SamplingParams(stop=("",))
 
 
 def test_think_tags_survive_even_where_the_tokenizer_calls_them_special(folder: Path, loaded: tuple[Any, Any]) -> None:
