@@ -131,6 +131,13 @@ def test_ratio_cap_bounds_only_negative_advantages() -> None:
     torch.testing.assert_close(now_BT.grad.flatten(), torch.tensor([10.0, -1.28]))
 
 
+def test_a_cap_below_the_range_s_end_leaves_positive_advantages_alone() -> None:
+    now_BT = torch.full((2, 1), math.log(1.2), requires_grad=True)
+    advantages_B = torch.tensor([-1.0, 1.0])
+    gppo_loss(now_BT, torch.zeros(2, 1), advantages_B, torch.ones(2, 1), ratio_cap=1.1, num_tokens=1)[0].backward()
+    torch.testing.assert_close(now_BT.grad.flatten(), torch.tensor([1.1, -1.2]))
+
+
 def test_without_a_cap_the_ratio_of_a_negative_advantage_is_kept() -> None:
     now_BT = torch.full((1, 1), -4.0, requires_grad=True)
     loss, _ = gppo_loss(now_BT, torch.full((1, 1), -9.0), torch.tensor([-1.0]), torch.ones(1, 1))
@@ -159,6 +166,7 @@ def test_clip_fractions_and_gradient_share_are_those_counted_by_hand() -> None:
     assert metrics["below_positive"] == metrics["above_negative"] == 1 / 8
     assert metrics["ratio_mean"] == pytest.approx(1.125)
     assert metrics["ratio_max"] == pytest.approx(2.0)
+    assert metrics["kl"] == pytest.approx(((0.5 - 1 - math.log(0.5)) + (2 - 1 - math.log(2))) / 4, rel=1e-5)
     outside = 0.5 + 1.28 + 0.8 + 2.0
     assert metrics["outside_gradient_share"] == pytest.approx(outside / (outside + 4), rel=1e-6)
 
