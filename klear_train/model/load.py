@@ -61,19 +61,13 @@ def prepare(model: Any, config: ModelSection) -> None:
     """Give a loaded model klear's attention and the configured way to keep activations.
 
     Raises:
-        UsageError: it computes attention or logits in a way of its own, or its weights are no plain numbers.
+        UsageError: it computes attention or logits in a way of its own.
     """
     changed = [name for name in _HEAD_CHANGES if getattr(model.config, name, None) not in (None, 1, 1.0)]
     if changed:
         raise UsageError(
             f"{config.path}: the model's config sets {', '.join(changed)}; expected logits straight from the output "
             "layer; train a model without it"
-        )
-    packed = [name for name, weight in model.named_parameters() if weight.dtype.itemsize < 2]
-    if packed or getattr(model.config, "quantization_config", None) is not None:
-        raise UsageError(
-            f"{config.path}: the weights are quantised{f' ({packed[0]})' if packed else ''}; expected float32, "
-            "bfloat16 or float16; train the model that it was made from"
         )
     attention.install(model, config.attention)
     if config.gradient_checkpointing:
@@ -97,8 +91,32 @@ def tokenizer_of(config: ModelSection) -> Any:
     return tokenizer
 
 
+def check_config(path: str, tokenizer: Any) -> None:
+    """What can be told before gigabytes are read.
+
+    Raises:
+        UsageError: the weights are quantised, or the tokenizer has tokens that the model does not know.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path)
+    kind = getattr(config, "quantization_config", None)
+    if kind is not None:
+        method = kind.get("quant_method", "") if isinstance(kind, dict) else type(kind).__name__
+        raise UsageError(
+            f"{path}: the weights are quantised ({method}); expected float32, bfloat16 or float16; train the model "
+            "that it was made from"
+        )
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    if size is not None and len(tokenizer) > size:
+        raise UsageError(
+            f"{path}: the tokenizer has {len(tokenizer)} tokens but the model embeds {size}; expected a tokenizer that "
+            "fits; use the model's own"
+        )
+
+
 def _load_whole(config: ModelSection, *, dtype: str, device: str | None = None) -> tuple[Any, Any]:
-    tokenizer_of(config)
+    check_config(config.path, tokenizer_of(config))
     if config.threads:
         torch.set_num_threads(config.threads)
     return load_model_and_tokenizer(config.path, dtype=dtype, device=device)

@@ -85,7 +85,7 @@ def check_documents_stay_apart(policy: Policy, vocabulary: int, device: torch.de
     own) would let one example leak into the next without a sign; this is the sign.
 
     Raises:
-        UsageError: the second sequence is not what it is alone.
+        UsageError: the second sequence is not what it is alone, or no numbers at all.
     """
     was_training = policy.training
     policy.eval()
@@ -96,6 +96,11 @@ def check_documents_stay_apart(policy: Policy, vocabulary: int, device: torch.de
     together_TD = policy(hidden_states_TD, collate(examples).to(device))
     alone_TD = policy(hidden_states_TD, collate(examples[1:]).to(device))
     policy.train(was_training)
+    if not bool(alone_TD.isfinite().all()):
+        raise UsageError(
+            f"model {type(policy.model).__name__}: it computes numbers that are none (nan or inf) on a short text; "
+            "expected weights that a training left whole; look at the model's files"
+        )
     # One token may differ at random in bf16 where experts are chosen; all of them do only where something leaks.
     apart_T = (together_TD[9:] - alone_TD).float().norm(dim=-1) / alone_TD.float().norm(dim=-1)
     if not bool(apart_T.median() <= TOLERANCE.get(alone_TD.dtype, 0.1)):
