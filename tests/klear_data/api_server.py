@@ -35,6 +35,8 @@ class ApiServer:
         "content": f"{request['messages'][-1]['content']} \\boxed{{{request['seed'] % 1000}}}"
     }
     delay_s: float = 0.0
+    drip_s: float = 0.0
+    """Between two bytes of an answer."""
     port: int = 0
     seen: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -92,7 +94,10 @@ def serving(server: ApiServer) -> Iterator[ApiServer]:
             for name, value in {**headers, "content-length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body if status > 0 else body[: len(body) // 2])
+            body = body if status > 0 else body[: len(body) // 2]
+            for at in range(0, len(body), 1 if server.drip_s else max(len(body), 1)):
+                self.wfile.write(body[at : at + 1] if server.drip_s else body)
+                time.sleep(server.drip_s)
             self.close_connection |= status < 0
 
         def log_message(self, *_: object) -> None:

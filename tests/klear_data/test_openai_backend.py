@@ -136,6 +136,13 @@ def test_a_hanging_request_is_cut_and_tried_again() -> None:
         assert texts(ask(server, timeout_s=0.3)) == undisturbed()
 
 
+def test_an_answer_that_comes_drop_by_drop_is_cut_too() -> None:
+    with serving(ApiServer(drip_s=0.05)) as server:  # about 100 bytes: never silent for long, and never done
+        results = ask(server, 1, SamplingParams(n=1), timeout_s=0.6, retries=0)
+    (failure,) = results[0].failed
+    assert failure.reason == "no answer within 0.6 s (the last of 1 attempts)"
+
+
 def test_a_rollout_that_fails_for_good_is_kept_apart_with_its_reason() -> None:
     bad_seed = PARAMS.seed_of("id-1", 0)
 
