@@ -233,6 +233,17 @@ def test_a_prompt_beyond_the_context_is_kept_and_marked() -> None:
     assert texts(results)[0] == undisturbed()[0]  # max_tokens was too much: the server goes as far as it can
 
 
+def test_a_prompt_is_too_long_only_if_it_is_for_every_rollout() -> None:
+    def once(request: Any, _: int) -> Any:
+        refused = request["seed"] == PARAMS.seed_of("id-0", 1)
+        return (400, {}, b"maximum context length is 64 tokens") if refused else None
+
+    with serving(ApiServer(behaviour=once)) as server:
+        (result,) = ask(server, 1)
+    assert not result.prompt_too_long
+    assert [(bool(c.text), c.finish_reason) for c in result.completions] == [(True, "stop"), (False, "length")]
+
+
 def test_one_long_answer_holds_up_the_order_but_not_the_work() -> None:
     def slow_first(request: Any, _: int) -> None:
         if request["messages"][0]["content"] == "question 0":

@@ -143,6 +143,7 @@ def test_the_command_line_samples_with_vllm(tmp_path: Path, model: Path) -> None
     assert all(len(record["rollouts"]) == 2 and record["sampling"]["backend"] == "vllm" for record in records)
 
 
+@pytest.mark.timeout(600)  # vLLM starts five times
 def test_copies_of_a_model_and_a_model_in_parts_give_what_one_gives(tmp_path: Path, model: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("two workers want two cores")
