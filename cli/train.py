@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import os
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.options import examples, stdin_once
+from cli.options import examples, say, stdin_once
 from klear_data.errors import RecordError, UsageError, require
 from klear_data.jsonl import BadLine, Source
 from klear_data.records import Check, Record, messages_problem, problem_of
@@ -16,9 +20,9 @@ from klear_data.records import Check, Record, messages_problem, problem_of
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model: SFT, then RL with GPPO.")
 
 SFT_EXAMPLES = examples(
-    "klear train sft --recipe tiny-sft --data sft.jsonl --model model/ --out runs/sft",
-    "klear train sft --recipe klear-8b-sft --data sft.parquet --model Qwen/Qwen3-8B-Base --out runs/8b "
-    "--set optim.lr=4e-5",
+    "klear train sft --recipe tiny-sft --data sft.jsonl --model model/ --dry-run",
+    "torchrun --nproc-per-node 8 --no-python klear train sft --recipe klear-8b-sft --data sft.parquet "
+    "--validation heldout.jsonl --model Qwen/Qwen3-8B-Base --out runs/8b --set optim.lr=4e-5",
 )
 RL_EXAMPLES = examples(
     "klear train rl --recipe tiny-rl --data rl.jsonl --model runs/sft/final --out runs/rl",
@@ -29,7 +33,7 @@ Recipe = Annotated[str | None, typer.Option(metavar="NAME", help="A shipped reci
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE.toml", help="A config of your own.")]
 Data = Annotated[str, typer.Option(metavar="PATH|-", help="Records to train on; - is stdin.")]
 Model = Annotated[str | None, typer.Option(metavar="ID_OR_DIR", help="Model folder or Hub id.", show_default=False)]
-Out = Annotated[str, typer.Option(metavar="DIR", help="The run's folder: config, metrics, checkpoints, final/.")]
+Out = typer.Option(metavar="DIR", help="The run's folder: config, metrics, checkpoints, final/.", show_default=False)
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=value", help="Override a setting; repeatable.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No live line.")]
@@ -38,25 +42,51 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No live line.")]
 @app.command("sft", epilog=SFT_EXAMPLES)
 def train_sft(
     data: Data,
-    out: Out,
+    out: Annotated[str | None, Out] = None,
     model: Model = None,
     recipe: Recipe = None,
     config_path: Config = None,
     overrides: Set = None,
+    validation: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Held-out records; their loss every validation.every steps.")
+    ] = None,
     resume: Resume = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print settings, memory, steps and the first batch with its loss mask; no run."),
+    ] = False,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Devices that --dry-run shares the model over; those of torchrun.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune on chat messages, with the loss on the assistant's tokens."""
+    """Fine-tune on chat messages, with the loss on the assistant's tokens.
+
+    Several devices or nodes: start it with torchrun, as in the second example.
+    """
+    stdin_once(data, validation)
     config = _config("sft", recipe, config_path, model, overrides)
+    records = Records(data, _chat_problem)
+    if dry_run:
+        from klear_train.dry_run import dry_run as report
+
+        if _is_main():
+            processes = devices or int(os.environ.get("WORLD_SIZE", "1"))
+            say(report(config, records, devices=processes, colour=sys.stdout.isatty()))
+        return
+    if out is None:
+        raise UsageError("klear train sft: no folder for the run; expected --out DIR, or --dry-run; name one")
+    folder = out
     from klear_train.sft import run_sft
 
-    _train(lambda: run_sft(config, _read(data, _chat_problem), out_dir=out, resume=resume, quiet=quiet))
+    heldout = None if validation is None else Records(validation, _chat_problem)
+    _train(lambda: run_sft(config, records, out_dir=folder, resume=resume, quiet=quiet, validation=heldout))
 
 
 @app.command("rl", epilog=RL_EXAMPLES)
 def train_rl(
     data: Data,
-    out: Out,
+    out: Annotated[str, Out],
     model: Model = None,
     recipe: Recipe = None,
     config_path: Config = None,
@@ -100,12 +130,42 @@ def _config(
 
 def _train(run: Callable[[], Any]) -> None:
     result = run()
-    typer.echo(f"klear train: {result.steps} steps, final model in {result.final}", err=True)
+    if _is_main():
+        if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
+        typer.echo(f"klear train: {result.steps} steps, final model in {result.final}", err=True)
+
+
+def _is_main() -> bool:
+    """Whether this is the first process of torchrun's, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _chat_problem(record: Record) -> str | None:
     problem = messages_problem(record.get("messages"), "messages")
     return problem and f"{problem}; run `klear format sft` first"
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a file, read when they are asked for.
+
+    Attributes:
+        path: of the file, or ``-``.
+        check: says what is wrong with a record.
+    """
+
+    path: str
+    check: Check
+
+    def __iter__(self) -> Iterator[Record]:
+        return _read(self.path, self.check)
+
+    @property
+    def stamp(self) -> str | None:
+        """What the file is, so that a run that goes on need not read it again."""
+        from klear_train.tokens.fingerprint import file_stamp
+
+        return file_stamp(self.path)
 
 
 def _read(path: str, check: Check) -> Iterator[Record]:
