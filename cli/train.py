@@ -131,12 +131,11 @@ def _config(
 def _train(run: Callable[[], Any]) -> None:
     result = run()
     if _is_main():
-        if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         typer.echo(f"klear train: {result.steps} steps, final model in {result.final}", err=True)
 
 
 def _is_main() -> bool:
-    """Whether this is the first process of torchrun's, or the only one."""
+    """Whether this is the only process, or the one of torchrun's that speaks for all."""
     return os.environ.get("RANK", "0") == "0"
 
 

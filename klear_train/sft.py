@@ -65,7 +65,8 @@ def run_sft(
 
     Args:
         config: its ``model.path`` names the model.
-        data: records as ``klear format sft`` writes them.
+        data: records as ``klear format sft`` writes them; with a ``stamp`` (:mod:`klear_train.tokens.fingerprint`)
+            a run that goes on does not read them again.
         out_dir: gets config.toml, versions.json, data/, metrics.jsonl, checkpoints/ and final/.
         resume: go on from the last complete checkpoint, bit for bit on as many processes.
         quiet: no live line.
@@ -80,7 +81,7 @@ def run_sft(
     require_tracker(config.track.to)
     with distributed.start() as world:
         root, checkpoint = world.once(lambda: open_run(out_dir, config, resume=resume))
-        store, heldout = tokenised(config, data, validation, root=root, world=world, resume=resume)
+        store, heldout = tokenised(config, data, validation, root=root, world=world, resume=resume, quiet=quiet)
         torch.manual_seed(config.seed + world.rank)
         policy, tokenizer = load_policy(config.model, world, adapter=config.lora)
         check_fits(policy, store, heldout)
@@ -190,7 +191,14 @@ def take_step(
 
 
 def tokenised(
-    config: SFTConfig, data: Records, validation: Records | None, *, root: Path, world: World, resume: bool
+    config: SFTConfig,
+    data: Records,
+    validation: Records | None,
+    *,
+    root: Path,
+    world: World,
+    resume: bool,
+    quiet: bool,
 ) -> tuple[TokenStore, TokenStore | None]:
     """Training and held-out examples on disk: tokenised by rank 0, opened by all."""
 
@@ -203,6 +211,8 @@ def tokenised(
             overlong=config.overlong,
             jobs=config.data_jobs,
             reuse=resume,
+            stamp=getattr(records, "stamp", None),
+            say=None if quiet else lambda text: print(text, file=sys.stderr),
         )
         if store.counts["overlong"]:
             done = "left out" if config.overlong == "drop" else "cut"
