@@ -42,11 +42,13 @@ class VLLMRollouts:
         fixed = {"logprobs_mode": "processed_logprobs"}
         self._engine = VLLMEngine(path, SamplingParams(), {**launcher, **options, **fixed}, with_logprobs=True)
         self._sleeps = bool(options.get("enable_sleep_mode"))
+        self._asleep = False
         self._asked = 0
 
     def sample(
         self, prompts: Sequence[Prompt], params: SamplingParams, on_sampled: Callable[[Sampled], None]
     ) -> Iterator[Sampled]:
+        self._wake()
         self._engine.params = params
         results: dict[int, Sampled] = {}
         for number, sampled in drive(self._engine, prompts):
@@ -54,16 +56,22 @@ class VLLMRollouts:
             results[number] = sampled
         if self._sleeps:
             self._engine.llm_engine.sleep()  # the trainer needs the memory now
+            self._asleep = True
         yield from (results[number] for number in range(len(results)))
 
     def push(self, weights: Weights) -> None:
+        self._wake()
         engine = self._engine.llm_engine
-        if self._sleeps:
-            engine.wake_up()
         engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
         engine.reset_prefix_cache()  # keys and values of the old weights
 
+    def _wake(self) -> None:
+        if self._asleep:
+            self._engine.llm_engine.wake_up()
+            self._asleep = False
+
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        self._wake()
         engine, vllm = self._engine.llm_engine, self._engine.vllm
         asked = vllm.SamplingParams(max_tokens=1, temperature=1.0, prompt_logprobs=0, detokenize=False)
         names = {}
