@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.eval_files import files_of, records_of, write_records
-from cli.options import examples, stdin_once
+from cli.options import examples
 from cli.summary import write_text
 from klear_data.errors import RecordError
 from klear_data.jsonl import STDIO
@@ -43,7 +43,6 @@ def compare(
     """Compare two evaluations: paired differences over the questions, with intervals and a sign-flip test."""
     from klear_data.evaluation.compare import comparison, moved, pairs_of
 
-    stdin_once(a, b)
     of_a, of_b = _read(a, keep=output is not None), _read(b, keep=output is not None)
     pairs, only_a, only_b = pairs_of(of_a.questions, of_b.questions)
     if not pairs:

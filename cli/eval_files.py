@@ -45,6 +45,11 @@ class Folder:
         """What the reward stages made of that."""
         return self.path / f"{name}{_JUDGED}"
 
+    def replayed(self, source: Path) -> Path:
+        """Where the verdicts on a file of rollouts go."""
+        stem = source.name.removesuffix(_ROLLOUTS)
+        return self.judged(next((stem.removesuffix(suffix) for suffix in SUFFIXES if stem.endswith(suffix)), stem))
+
     def agree_on(self, judging: dict[str, object]) -> None:
         """Remove verdicts that an earlier run found by other rules, and write down the present ones."""
         path = self.path / _SETTINGS
@@ -98,9 +103,13 @@ def files_of(source: str, *, sampled: bool = False) -> list[Path]:
         sampled: rather the rollouts than their verdicts.
 
     Raises:
-        UsageError: neither.
+        UsageError: neither, or a pipe.
     """
     path = Path(source)
+    if source == STDIO or path.is_fifo():
+        raise UsageError(
+            f"{source}: a pipe; expected a folder or a file, which is read twice; put the records in a file"
+        )
     if not path.is_dir():
         return [path]
     names = [one.name.removesuffix(_ROLLOUTS) for one in sorted(path.glob(f"*{_ROLLOUTS}"))]

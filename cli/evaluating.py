@@ -162,14 +162,14 @@ def replay(source: str, output: str | None, judging: Judging, shown: Shown) -> N
         judged, judging_s = [], 0.0
         for path in files_of(source, sampled=judging.rejudge):
             abilities, is_judged = _looked_over(path, again=judging.rejudge)
-            if is_judged:
-                judged.append(path)
-                continue
-            target = folder.path / path.name.replace(".rollouts.jsonl", ".jsonl")
-            judging_from = time.perf_counter()
-            _judge(path, target, abilities, judging, quiet=shown.quiet)
-            judging_s += time.perf_counter() - judging_from
-            judged.append(target)
+            target = folder.replayed(path)
+            if not is_judged:
+                judging_from = time.perf_counter()
+                _judge(path, target, abilities, judging, quiet=shown.quiet)
+                judging_s += time.perf_counter() - judging_from
+            elif folder.keeps:
+                write_records(target, (record for _, record in records_of([path], rewards_problem)))
+            judged.append(path if is_judged else target)
         about = {"from": source, "judging": judging.that_decides(), "seconds": {"judging": judging_s}}
         summarise(judged, folder, shown, about, started=started)
 

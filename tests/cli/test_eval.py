@@ -62,6 +62,9 @@ def test_replayed_verdicts_give_the_known_figures_and_are_not_judged_anew(tmp_pa
     assert table in run.stderr.decode()
     assert "| toy " in table
     assert "2 of 8 samples failed or could not be judged" in table
+    klear(tmp_path, "eval", "--from", "judged.jsonl", "-q", "-o", "folder")
+    assert parsed((tmp_path / "folder" / "judged.jsonl").read_bytes()) == records
+    assert summary(tmp_path / "folder" / "summary.json")["toy"]["avg"] == found["avg"]
 
 
 def test_rollouts_without_verdicts_are_judged_and_go_where_they_are_wanted(tmp_path):
@@ -212,6 +215,7 @@ MODEL = ["--model", "m", "-o", "o", "--benchmark"]
         (["--from", "sums.jsonl", "--model", "m"], 2, "--from: judges what is sampled already"),
         (["--from", "sums.jsonl"], 3, "sums.jsonl:1: no key 'schema'"),
         (["--from", "nothing"], 2, "nothing"),
+        (["--from", "-"], 2, "-: a pipe; expected a folder or a file"),
         (["--from", "home"], 2, "home: no records in this folder"),
         (["--from", "unanswered.jsonl"], 3, "unanswered.jsonl:1: no answer and no tests"),
         (["--from", "four.jsonl", "--k", "5"], 2, "has a question with 4 samples"),
