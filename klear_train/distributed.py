@@ -103,17 +103,21 @@ def start() -> Iterator[World]:
             dist.init_process_group(backend)
         else:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    world = World(
+        rank=dist.get_rank(),
+        size=dist.get_world_size(),
+        device=device,
+        mesh=dist.init_device_mesh(device.type, (dist.get_world_size(),)),
+        control=dist.new_group(backend="gloo", timeout=PATIENCE),
+        saving=dist.new_group(backend="gloo", timeout=PATIENCE),
+    )
     try:
-        yield World(
-            rank=dist.get_rank(),
-            size=dist.get_world_size(),
-            device=device,
-            mesh=dist.init_device_mesh(device.type, (dist.get_world_size(),)),
-            control=dist.new_group(backend="gloo", timeout=PATIENCE),
-            saving=dist.new_group(backend="gloo", timeout=PATIENCE),
-        )
+        yield world
+    except BaseException:
+        ours = ours and world.size == 1  # taking leave of processes that may be gone could wait for them
+        raise
     finally:
-        if ours and dist.is_initialized():  # vLLM in this process takes it down with its own
+        if ours:
             dist.destroy_process_group()
 
 

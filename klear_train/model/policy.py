@@ -55,7 +55,7 @@ def hidden_states_TD(model: Any, batch: Batch) -> Tensor:
 def nll_sum(model: Any, batch: Batch, *, scale: float = 1.0) -> Tensor:
     """−scale · Σ log π over the batch's trained tokens: a scalar in float32, with gradient."""
     head = model.get_output_embeddings()
-    hidden_ND = hidden_states_TD(model, batch)[batch.predictors_N]
+    hidden_ND = hidden_states_TD(model, batch).index_select(0, batch.predictors_N)
     return head_nll_sum(hidden_ND, head.weight, head.bias, batch.targets_N, scale=scale)
 
 
@@ -71,7 +71,7 @@ def target_logprobs(
         with_entropy: compute H(π(·|prefix)) too.
     """
     head = model.get_output_embeddings()
-    hidden_ND = hidden_states_TD(model, batch)[batch.predictors_N]
+    hidden_ND = hidden_states_TD(model, batch).index_select(0, batch.predictors_N)
     return token_logprobs(
         hidden_ND, head.weight, head.bias, batch.targets_N, temperature=temperature, with_entropy=with_entropy
     )
