@@ -35,6 +35,7 @@ _SAMPLING = _object(
         "seed": {"type": "integer"},
         "stop": {"type": "array", "items": {"type": "string"}},
         "system": {"type": "string", "description": "a system prompt before the record's messages"},
+        "config": {"type": "object", "description": "changes to the model's config: a context stretched by YaRN"},
         "prompt_too_long": {"type": "boolean", "description": "no room in the context: the completions are empty"},
         "failed": {
             "type": "array",
@@ -94,6 +95,7 @@ RECORD_SCHEMA: dict[str, Any] = {
             ),
             "extra_info": {"type": "object"},
             "curation": {"type": "object"},
+            "evaluation": {"type": "object", "description": "klear eval: the benchmark and the template it is asked in"},
             "sampling": _SAMPLING,
             "rollouts": {"type": "array", "items": _ROLLOUT},
             "difficulty": _DIFFICULTY,
