@@ -60,6 +60,13 @@ def test_weights_and_metrics_stay_finite_at_any_gap(gap: float, level) -> None:
     assert all(map(math.isfinite, mismatch_metrics(trainer_BT, sampler_BT, torch.ones(1, 3)).values()))
 
 
+@pytest.mark.parametrize("level", ["token", "sequence", "geometric"])
+def test_tokens_that_one_side_and_the_other_call_impossible_leave_a_number(level) -> None:
+    sampler_BT, trainer_BT = torch.tensor([[-1.0, -math.inf]]), torch.tensor([[-math.inf, -1.0]])
+    weights_BT = truncated_importance_weights(trainer_BT, sampler_BT, torch.ones(1, 2), level=level)
+    torch.testing.assert_close(weights_BT, torch.tensor([[0.0, 2.0] if level == "token" else [1.0, 1.0]]))
+
+
 def test_metrics_count_response_tokens_only() -> None:
     metrics = mismatch_metrics(TRAINER_BT, SAMPLER_BT, MASK_BT)
     gaps = [0.1, 2.0, 0.0, -1.5, 0.2]
