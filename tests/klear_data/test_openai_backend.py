@@ -92,8 +92,9 @@ def test_the_key_of_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
 def test_split_reasoning_goes_back_between_the_tags(key: str) -> None:
-    with serving(ApiServer(message=lambda _: {key: "\nhm\n", "content": "\n\n4"})) as server:
-        assert texts(ask(server, 1)) == [["<think>\nhm\n</think>\n\n4"] * 2]
+    for content in ("\n\n4", "4", " 4"):
+        with serving(ApiServer(message=lambda _, content=content: {key: "\nhm\n", "content": content})) as server:
+            assert texts(ask(server, 1)) == [["<think>\nhm\n</think>\n\n4"] * 2]
     with serving(ApiServer(message=lambda _: {key: "hm", "content": None})) as server:
         assert texts(ask(server, 1)) == [["<think>\nhm\n"] * 2]
 
@@ -111,6 +112,12 @@ def test_trouble_that_passes_leaves_no_trace(trouble: Any) -> None:
     assert texts(results) == undisturbed()
     assert not any(one.failed for one in results)
     assert len(server.seen) == 18  # each of the six asked three times
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 529])
+def test_a_busy_server_is_waited_for_and_costs_no_attempt(status: int) -> None:
+    with serving(ApiServer(behaviour=lambda _, earlier: (status, {}, b"") if earlier < 3 else None)) as server:
+        assert texts(ask(server, 1, retries=0)) == undisturbed(1)
 
 
 def test_retry_after_is_obeyed_in_seconds_and_as_a_date() -> None:
@@ -247,7 +254,9 @@ def test_a_prompt_is_too_long_only_if_it_is_for_every_rollout() -> None:
 def test_one_long_answer_holds_up_the_order_but_not_the_work() -> None:
     def slow_first(request: Any, _: int) -> None:
         if request["messages"][0]["content"] == "question 0":
-            time.sleep(0.5)
+            until_s = time.monotonic() + 4.0
+            while len(server.seen) < 50 and time.monotonic() < until_s:
+                time.sleep(0.01)
 
     with serving(ApiServer(behaviour=slow_first)) as server:
         unordered = [one.record_id for one in ask(server, 30, window=None, concurrency=8)]
