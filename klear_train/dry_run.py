@@ -79,16 +79,19 @@ def model_lines(model: Any) -> str:
 
 
 def memory_lines(memory: Estimate, devices: int) -> str:
-    gib = 2**30
-    parts = "  ".join(f"{name} {getattr(memory, name) / gib:.2f}" for name in memory.__annotations__)
+    parts = "  ".join(f"{name} {_bytes(getattr(memory, name))}" for name in memory.__annotations__)
     over = f"each of {devices} devices" if devices > 1 else "one device"
-    free = ""
+    there = ""
     if torch.cuda.is_available():
-        free = f" of {torch.cuda.get_device_properties(0).total_memory / gib:.0f}"
+        there = f" of {_bytes(torch.cuda.get_device_properties(0).total_memory)}"
     return (
-        f"memory       about {memory.total / gib:.2f}{free} GiB on {over}, and a tenth more for workspaces\n"
+        f"memory       about {_bytes(memory.total)}{there} on {over}, and a tenth more for workspaces\n"
         f"             {parts}\n"
     )
+
+
+def _bytes(number: float) -> str:
+    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
 
 
 def data_lines(store: TokenStore, config: SFTConfig) -> str:
