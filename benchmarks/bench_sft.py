@@ -18,14 +18,13 @@ import os
 import platform
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from sft_runs import Stamped, run_child
+
 SHAPES: dict[str, dict[str, Any]] = {
     # hidden, layers, heads, vocabulary; packing and steps
     "tiny": {"shape": (128, 4, 4, None), "pack_tokens": 512, "rows": 8, "micro": 4, "steps": 24},
@@ -41,11 +40,7 @@ def main() -> None:
     parser.add_argument("--shapes", default="tiny,28M")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--padded-batch", type=int, default=8)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        child(json.loads(options.child))
-        return
     found: dict[str, Any] = {"what": "sft beside TRL", "rounds": options.rounds, **versions()}
     with tempfile.TemporaryDirectory() as place:
         for name in options.shapes.split(","):
@@ -102,22 +97,23 @@ def memory(folder: Path) -> dict[str, Any]:
 
 def prepare(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     """Model, data, settings and token store of a case; what is printed of it."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from klear_train.tiny import make_tokenizer
     from klear_train.tokens import build_token_store
 
     hidden, layers, heads, vocabulary = case["shape"]
     folder.mkdir(parents=True)
     model = make_model(folder / "model", hidden, layers, heads, vocabulary)
     texts = long_tailed(tokens=case["pack_tokens"] * case["rows"] * case["steps"], longest=case["pack_tokens"] - 40)
-    (folder / "sft.jsonl").write_text("".join(json.dumps(record) + "\n" for record in texts))
     (folder / "bench.toml").write_text(
         f"pack_tokens = {case['pack_tokens']}\nrows_per_step = {case['rows']}\nrows_per_micro_batch = {case['micro']}\n"
         f"max_steps = {case['steps']}\nepochs = 4\n[model]\npath = {json.dumps(str(model))}\nthreads = 1\n"
         "[optim]\nlr = 1e-3\nschedule = 'constant'\nweight_decay = 0.1\n[checkpoint]\nevery = 0\n"
     )
-    store = build_token_store(texts, make_tokenizer(), folder=folder / "run" / "data", pack_tokens=case["pack_tokens"])
+    store = build_token_store(
+        texts, AutoTokenizer.from_pretrained(model), folder=folder / "run" / "data", pack_tokens=case["pack_tokens"],
+        stamp=Stamped.stamp,
+    )  # fmt: skip
     lengths = sorted(store.lengths.tolist())
     parameters = AutoModelForCausalLM.from_pretrained(model).num_parameters()
     return {
@@ -159,55 +155,6 @@ def long_tailed(*, tokens: int, longest: int) -> list[dict[str, Any]]:
                                                           {"role": "assistant", "content": answer}]})  # fmt: skip
         total += size + len(question) + 4
     return found
-
-
-def run_child(options: dict[str, Any]) -> dict[str, Any]:
-    """One trainer in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", json.dumps(options)], capture_output=True, text=True, env=environment,
-        check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{options}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
-
-
-def child(options: dict[str, Any]) -> None:
-    import sft_runs
-    import torch
-
-    if options["device"] == "cpu":
-        torch.set_num_threads(1)
-    folder = Path(options["folder"])
-    if "memory" in options:
-        print(json.dumps(sft_runs.loss_and_gradient(folder, options, options["memory"])))
-        return
-    print(json.dumps(timed(folder, options)))
-
-
-def timed(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Tokens and seconds after the warm steps, every step's loss, peak memory of the process."""
-    import shutil
-
-    import sft_runs
-
-    clock = sft_runs.Clock(options["warm_steps"], options["device"])
-    config = sft_runs.config_of(folder, options)
-    rows = sft_runs.planned_rows(folder, config)[options["warm_steps"] * config.rows_per_step :]
-    lengths = sft_runs.open_token_store(folder / "run" / "data").lengths
-    for leftover in ("metrics.jsonl", "config.toml"):
-        (folder / "run" / leftover).unlink(missing_ok=True)
-    shutil.rmtree(folder / "run" / "final", ignore_errors=True)
-    run = {
-        "klear": lambda: sft_runs.klear(folder, options, clock),
-        "trl-packed": lambda: sft_runs.trl(folder, options, clock, padded=False),
-        "trl-padded": lambda: sft_runs.trl(folder, options, clock, padded=True),
-    }[options["trainer"]]
-    more = run()
-    tokens = more.get("tokens_timed", sum(int(lengths[i]) for row in rows for i in row))
-    return {"tokens": tokens, **clock.seconds, "losses": clock.losses, "peak_rss_mib": sft_runs.peak_rss_mib()}
 
 
 def versions() -> dict[str, Any]:

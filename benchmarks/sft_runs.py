@@ -1,4 +1,4 @@
-"""What bench_sft.py and gpu/bench_sft_gpu.py run in processes of their own: one trainer, the same steps, its figures.
+"""What bench_sft.py and gpu/bench_sft_gpu.py run in processes of their own: one trainer, its steps and figures.
 
 Every trainer gets the same token store and the same plan (klear's packed rows, in klear's order), so the same
 examples enter each optimizer step; ``trl-padded`` alone sees them in its own order, a fixed number a step.
@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +25,8 @@ from klear_train.config import load_config
 from klear_train.plan import Plan
 from klear_train.settings import SFTConfig
 from klear_train.tokens import open_token_store
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass
@@ -59,6 +64,15 @@ def peak_rss_mib(*, reset: bool = False) -> float:
     return int(found[1]) / 1024
 
 
+class Stamped:
+    """Stands for the records of a store that is there already: nobody reads them."""
+
+    stamp = "benchmark"
+
+    def __iter__(self) -> Any:
+        raise AssertionError("the store is there; nothing is read")
+
+
 def klear(folder: Path, options: dict[str, Any], clock: Clock) -> dict[str, Any]:
     """``run_sft`` itself, resumed onto the store that all share."""
     from klear_train import sft
@@ -71,8 +85,7 @@ def klear(folder: Path, options: dict[str, Any], clock: Clock) -> dict[str, Any]
 
     sft.Report = Timed  # type: ignore[misc]
     config = config_of(folder, options)
-    records = (json.loads(line) for line in (folder / "sft.jsonl").open(encoding="utf-8"))
-    sft.run_sft(config, records, out_dir=folder / "run", resume=True, quiet=True)
+    sft.run_sft(config, Stamped(), out_dir=folder / "run", resume=True, quiet=True)
     return {}
 
 
@@ -189,3 +202,47 @@ def loss_and_gradient(folder: Path, options: dict[str, Any], how: str) -> dict[s
     base = peak_rss_mib()
     work()
     return {"base_mib": round(base), "over_base_mib": round(peak_rss_mib() - base)}
+
+
+def run_child(options: dict[str, Any]) -> dict[str, Any]:
+    """One trainer in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, __file__, json.dumps(options)], capture_output=True, text=True, env=environment, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{options}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def timed(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Tokens and seconds after the warm steps, every step's loss, peak memory."""
+    clock = Clock(options["warm_steps"], options["device"])
+    config = config_of(folder, options)
+    rows = planned_rows(folder, config)[options["warm_steps"] * config.rows_per_step :]
+    lengths = open_token_store(folder / "run" / "data").lengths
+    for leftover in ("metrics.jsonl", "config.toml"):
+        (folder / "run" / leftover).unlink(missing_ok=True)
+    shutil.rmtree(folder / "run" / "final", ignore_errors=True)
+    if options["trainer"] == "klear":
+        more = klear(folder, options, clock)
+    else:
+        more = trl(folder, options, clock, padded=options["trainer"] == "trl-padded")
+    tokens = more.get("tokens_timed", sum(int(lengths[i]) for row in rows for i in row))
+    found = {"tokens": tokens, **clock.seconds, "losses": clock.losses, "peak_rss_mib": peak_rss_mib()}
+    if options["device"] == "cuda":
+        found["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return found
+
+
+def child(options: dict[str, Any]) -> None:
+    if options["device"] == "cpu":
+        torch.set_num_threads(1)
+    folder = Path(options["folder"])
+    how = options.get("memory")
+    print(json.dumps(timed(folder, options) if how is None else loss_and_gradient(folder, options, how)))
+
+
+if __name__ == "__main__":
+    child(json.loads(sys.argv[1]))
