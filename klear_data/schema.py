@@ -95,7 +95,7 @@ RECORD_SCHEMA: dict[str, Any] = {
             ),
             "extra_info": {"type": "object"},
             "curation": {"type": "object"},
-            "evaluation": {"type": "object", "description": "klear eval: the benchmark and the template it is asked in"},
+            "evaluation": {"type": "object", "description": "klear eval: the benchmark, and the template"},
             "sampling": _SAMPLING,
             "rollouts": {"type": "array", "items": _ROLLOUT},
             "difficulty": _DIFFICULTY,
