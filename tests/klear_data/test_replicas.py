@@ -53,6 +53,13 @@ def test_copies_share_the_work_and_give_what_one_gives() -> None:
     assert not multiprocessing.active_children()
 
 
+def test_a_few_prompts_go_to_all_copies_alike() -> None:
+    with serving(ApiServer(delay_s=1.0)) as server:  # none is done before all are dealt out
+        run(opened(server.url), prompts(4))
+    keys = Counter({name.lower(): value for name, value in one.items()}["authorization"] for one in server.headers)
+    assert keys == {"Bearer copy 0": 4, "Bearer copy 1": 4}
+
+
 def test_settings_may_change_between_two_rounds() -> None:
     with serving(ApiServer()) as server:
         engine = opened(server.url)
