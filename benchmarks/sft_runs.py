@@ -1,7 +1,7 @@
 """What bench_sft.py and gpu/bench_sft_gpu.py run in processes of their own: one trainer, its steps and figures.
 
 Every trainer gets the same token store and the same plan (klear's packed rows, in klear's order), so the same
-examples enter each optimizer step; ``trl-padded`` alone sees them in its own order, a fixed number a step.
+examples enter each optimizer step; TRL's padded batches alone hold a fixed number of them, in an order of their own.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def klear(folder: Path, options: dict[str, Any], clock: Clock) -> dict[str, Any]
     return {}
 
 
-def trl(folder: Path, options: dict[str, Any], clock: Clock, *, padded: bool) -> dict[str, Any]:
+def trl(folder: Path, options: dict[str, Any], clock: Clock) -> dict[str, Any]:
     """TRL's SFTTrainer on the same tokens: klear's rows without padding, or its own padded batches."""
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     import transformers
@@ -100,6 +100,8 @@ def trl(folder: Path, options: dict[str, Any], clock: Clock, *, padded: bool) ->
     config = config_of(folder, options)
     rows = planned_rows(folder, config)
     store = open_token_store(folder / "run" / "data")
+    padded = options["trainer"] != "trl-packed"
+    order = {"trl-packed": "sequential", "trl-padded": "random", "trl-grouped": "group_by_length"}[options["trainer"]]
     if padded:
         members = [[i] for row in rows for i in row]
         per_step = max(1, round(len(members) / (len(rows) / config.rows_per_step)))
@@ -130,7 +132,7 @@ def trl(folder: Path, options: dict[str, Any], clock: Clock, *, padded: bool) ->
         output_dir=str(folder / "trl"), max_steps=options["steps"], learning_rate=config.optim.lr,
         lr_scheduler_type="constant", weight_decay=config.optim.weight_decay, adam_beta1=config.optim.beta1,
         adam_beta2=config.optim.beta2, max_grad_norm=config.optim.grad_clip, optim="adamw_torch_fused", seed=0,
-        train_sampling_strategy="group_by_length" if padded else "sequential", padding_free=not padded,
+        train_sampling_strategy=order, padding_free=not padded,
         shuffle_dataset=False, max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, logging_steps=1,
         save_strategy="no", report_to="none", bf16=bf16, disable_tqdm=True, use_cpu=options["device"] == "cpu",
         gradient_checkpointing=config.model.gradient_checkpointing, dataloader_pin_memory=False, **sizes,
@@ -228,7 +230,7 @@ def timed(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     if options["trainer"] == "klear":
         more = klear(folder, options, clock)
     else:
-        more = trl(folder, options, clock, padded=options["trainer"] == "trl-padded")
+        more = trl(folder, options, clock)
     tokens = more.get("tokens_timed", sum(int(lengths[i]) for row in rows for i in row))
     found = {"tokens": tokens, **clock.seconds, "losses": clock.losses, "peak_rss_mib": peak_rss_mib()}
     if options["device"] == "cuda":
