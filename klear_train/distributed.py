@@ -117,7 +117,7 @@ def start() -> Iterator[World]:
         ours = ours and world.size == 1  # taking leave of processes that may be gone could wait for them
         raise
     finally:
-        if ours:
+        if ours and dist.is_initialized():  # vLLM in this process takes it down with its own
             dist.destroy_process_group()
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -15,7 +16,7 @@ from klear_data.stats import over_questions
 from klear_train.distributed import World
 from klear_train.rollout import Group, Judge, sample_groups
 from klear_train.rollout.engines import RolloutEngine
-from klear_train.rollout.share import share_groups
+from klear_train.rollout.share import sample_together
 from klear_train.settings import RLConfig
 
 
@@ -51,6 +52,9 @@ def evaluate(
         config: ``evaluation`` says how to sample, ``rollout.max_tokens`` how long.
         world: the processes of the run.
         judges, pool: as for training.
+
+    Raises:
+        SamplerFailed: the engine of a rank died.
     """
     by_ability: dict[str, list[dict[str, Any]]] = {}
     for record in records:
@@ -63,11 +67,12 @@ def evaluate(
         max_tokens=config.rollout.max_tokens,
         seed=config.seed,
     )
-    mine = sample_groups(
-        engine, chosen[world.rank :: world.size], params, judges=judges, pool=pool, config=config
+    mine = partial(
+        sample_groups, engine, chosen[world.rank :: world.size], params, judges=judges, pool=pool, config=config
     )  # fmt: skip
+    groups = sample_together(world, mine, where="evaluation")
     row: dict[str, float] = {}
-    for ability, accuracy in accuracy_by(share_groups(world, mine), lambda record: record["ability"]).items():
+    for ability, accuracy in accuracy_by(groups, lambda record: record["ability"]).items():
         row |= {f"eval_{ability}": accuracy.mean, f"eval_{ability}_half_width": accuracy.half_width}
     return row
 

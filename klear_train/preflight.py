@@ -6,15 +6,25 @@ import hashlib
 import sys
 from typing import Any
 
-from klear_data.errors import RecordError
+from klear_data.errors import RecordError, UsageError
 from klear_data.generate.transformers_backend import encode_prompt
 from klear_train.distributed import World
 from klear_train.rollout.share import gather
 from klear_train.settings import RLConfig
 
 
-def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any) -> list[dict[str, Any]]:
-    """The records whose prompt leaves room for a response in the model's context; says how many do not.
+def check_settings(config: RLConfig) -> None:
+    """Raise UsageError for settings that contradict each other."""
+    rollout = config.rollout
+    if rollout.overlong_buffer > rollout.max_tokens:
+        raise UsageError(
+            f"rollout.overlong_buffer = {rollout.overlong_buffer}: it is the last part of a response of max_tokens = "
+            f"{rollout.max_tokens}; expected no more than that; lower it, or raise rollout.max_tokens"
+        )
+
+
+def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any, *, max_tokens: int) -> list[dict[str, Any]]:
+    """The records whose prompt leaves room for a response in the model's context; says how many leave too little.
 
     Raises:
         RecordError: none does.
@@ -22,7 +32,8 @@ def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any) -> list[
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if room is None:
         return records
-    fitting = [record for record in records if len(encode_prompt(tokenizer, record["prompt"])) < room]
+    left = [room - len(encode_prompt(tokenizer, record["prompt"])) for record in records]
+    fitting = [record for record, tokens in zip(records, left, strict=True) if tokens > 0]
     if not fitting:
         raise RecordError(
             f"--data: the prompts of all {len(records)} records fill the model's context of {room} tokens; expected "
@@ -31,6 +42,13 @@ def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any) -> list[
     if len(fitting) < len(records):
         left_out = len(records) - len(fitting)
         print(f"warning: {left_out} prompts fill the context of {room} tokens and are left out", file=sys.stderr)
+    short = sum(0 < tokens < max_tokens for tokens in left)
+    if short:
+        print(
+            f"warning: {short} of {len(records)} prompts leave less than rollout.max_tokens = {max_tokens} of the "
+            f"model's context of {room} tokens; their responses are cut off where it ends",
+            file=sys.stderr,
+        )
     return fitting
 
 

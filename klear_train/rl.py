@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,17 @@ from klear_train.minibatch import minibatches
 from klear_train.model import Policy, load_policy
 from klear_train.optim import Stepper, TrainingStopped
 from klear_train.policy_update import accumulate_gradient
-from klear_train.preflight import check_same_everywhere, that_fit, warn
+from klear_train.preflight import check_same_everywhere, check_settings, that_fit, warn
 from klear_train.prompts import take
 from klear_train.rescore import mismatch_figures, rescored
 from klear_train.rollout import Group, Judge, check_records, make_judges, sample_groups
 from klear_train.rollout.follow import Follower
-from klear_train.rollout.share import share_groups
+from klear_train.rollout.share import SamplerFailed, sample_together
 from klear_train.rollout_log import RunLog, describe
 from klear_train.run_dir import open_run
 from klear_train.settings import RLConfig
 from klear_train.sft import TrainResult
-from klear_train.vital_signs import SamplerFailed, VitalSigns, sampler_errors
+from klear_train.vital_signs import VerifiersFailed, VitalSigns
 
 Row = dict[str, Any]
 
@@ -66,18 +67,19 @@ def run_rl(
     Raises:
         UsageError: no such model, one without end-of-sequence token, or an ``out_dir`` with another run.
         RecordError: no data, or a record that can't be verified.
-        TrainingStopped: the loss stopped being a number, or the verifiers stopped giving rewards.
+        TrainingStopped: the loss stopped being a number.
+        VerifiersFailed: the verifiers stopped giving rewards.
         SamplerFailed, SamplerOutOfStep: the sampler died, or lost the policy's weights.
     """
     with ExitStack() as stack:
         world = stack.enter_context(distributed.start())
         records, heldout = list(data), list(heldout)
-        world.once(lambda: check_records(records, heldout))
+        world.once(lambda: (check_settings(config), check_records(records, heldout)))
         check_same_everywhere(world, records)
         root, checkpoint = world.once(lambda: open_run(out_dir, config, resume=resume))
         torch.manual_seed(config.seed + world.rank)
         policy, tokenizer = load_policy(config.model, world)
-        records = world.once(lambda: that_fit(records, policy.model, tokenizer))
+        records = world.once(lambda: that_fit(records, policy.model, tokenizer, max_tokens=config.rollout.max_tokens))
         if world.is_main:
             warn(config, len(records))
 
@@ -86,6 +88,7 @@ def run_rl(
         if checkpoint is not None:
             _, saved = load_checkpoint(checkpoint, model=policy, optimizer=parts.stepper.optimizer, rank=world.rank)
             parts.stepper.restore(saved.pop("stepper"))
+            parts.signs.skipped = parts.stepper.skipped
             state = Position(**saved)
         log = RunLog(root, config, world, resumed_step=None if checkpoint is None else state.step, quiet=quiet)
         row = train(parts, records, heldout, state, log)
@@ -111,12 +114,13 @@ def train(
             before = replace(state)
             try:
                 row, groups = one_step(parts, records, heldout, state, gap)
-            except SamplerFailed:
-                save(before)  # of the steps that are whole: nothing of them is lost
+                gap = row["probe_gap"]
+                log.step(row, groups, last=state.step == config.steps)
+                parts.signs.check(row, groups)
+            except (SamplerFailed, VerifiersFailed):
+                # Nothing of the steps that are whole is lost; one that was not trained on begins again.
+                save(before if state.step == before.step else state)
                 raise
-            gap = row["probe_gap"]
-            log.step(row, groups, last=state.step == config.steps)
-            parts.signs.check(row, groups)
             saving.poll()
             if is_due(config.checkpoint.every, state.step) and state.step < config.steps:
                 save(state)
@@ -225,16 +229,16 @@ def collect(parts: Parts, records: list[dict[str, Any]], state: Position) -> lis
         # The number of prompts taken never repeats, so a record that comes again gets new draws.
         params = sampling(config, seed=config.seed * 1_000_000_007 + state.prompts)
         state.prompts += len(chosen)
-        with sampler_errors(state.step + 1):
-            mine = sample_groups(
-                parts.follower.engine,
-                chosen[world.rank :: world.size],
-                params,
-                judges=parts.judges,
-                pool=parts.pool,
-                config=config,
-            )
-        groups += share_groups(world, mine)
+        mine = partial(
+            sample_groups,
+            parts.follower.engine,
+            chosen[world.rank :: world.size],
+            params,
+            judges=parts.judges,
+            pool=parts.pool,
+            config=config,
+        )
+        groups += sample_together(world, mine, where=f"step {state.step + 1}")
         if sum(group.has_signal for group in groups) >= config.rollout.prompts_per_step:
             break
     return groups

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from klear_data.errors import KlearError
 from klear_train.distributed import World
 from klear_train.optim import TrainingStopped
 from klear_train.rollout import Group
@@ -19,27 +17,8 @@ from klear_train.settings import RLConfig
 CONSTANT_STEPS_TO_WARN = 5
 
 
-class SamplerFailed(KlearError):
-    """The rollout engine died; the steps before are kept."""
-
-
-@contextmanager
-def sampler_errors(step: int) -> Iterator[None]:
-    """Name what an engine dies of.
-
-    Raises:
-        SamplerFailed: in place of what it raised.
-    """
-    try:
-        yield
-    except KlearError:
-        raise
-    except (RuntimeError, OSError, ValueError, MemoryError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise SamplerFailed(
-            f"step {step}: the rollout engine failed ({type(error).__name__}: {reason}); expected rollouts; the steps "
-            "before are in checkpoints/: mend the cause (memory, mostly) and go on with --resume"
-        ) from error
+class VerifiersFailed(TrainingStopped):
+    """The verifiers gave most rollouts no verdict, several steps in a row."""
 
 
 class VitalSigns:
@@ -53,7 +32,7 @@ class VitalSigns:
         """Warn of steps that teach nothing, keep the rollouts of a step whose numbers were none, stop when blind.
 
         Raises:
-            TrainingStopped: the verifiers failed on most rollouts, several steps in a row.
+            VerifiersFailed: they did on most rollouts, several steps in a row.
         """
         if row.get("skipped_updates", 0) > self.skipped:
             self.keep(row["step"], groups)
@@ -69,18 +48,31 @@ class VitalSigns:
             )
         self.unscored = self.unscored + 1 if row["unscored"] > row["rollouts"] / 2 else 0
         if self.unscored >= self.config.stop_after_unscored_steps:
-            raise TrainingStopped(
+            self.keep(row["step"], groups)
+            raise VerifiersFailed(
                 f"step {row['step']}: the verifiers failed on more than half of the rollouts for {self.unscored} steps "
-                "(see rollouts.jsonl and `klear doctor`); expected verdicts; mend them, then go on with --resume"
+                f"({_what_they_said(groups)}; see {_bad(row['step'])} and `klear doctor`); expected verdicts; mend "
+                "them, then go on with --resume"
             )
 
     def keep(self, step: int, groups: Sequence[Group]) -> None:
         """Write the rollouts of a step to ``bad_step_*.jsonl``."""
         if self.world.is_main:
-            path = self.root / f"bad_step_{step:06d}.jsonl"
             lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in rollout_lines(groups, step))
-            path.write_text("".join(lines), encoding="utf-8")
+            (self.root / _bad(step)).write_text("".join(lines), encoding="utf-8")
 
     def _say(self, text: str) -> None:
         if self.world.is_main:
             print(f"warning: {text}", file=sys.stderr)
+
+
+def _bad(step: int) -> str:
+    return f"bad_step_{step:06d}.jsonl"
+
+
+def _what_they_said(groups: Sequence[Group]) -> str:
+    """The first reason that a verifier gave for having none of the verdicts."""
+    unscored = [one.judgement for group in groups for one in group.rollouts if one.judgement["reward"] is None]
+    if all(one.get("weak") for one in unscored):
+        return "their tests share an interpreter with the program; reward.keep_weak takes such verdicts"
+    return str(next((one["error"] for one in unscored if one.get("error")), f"verdict {unscored[0]['verdict']}"))

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from klear_data.errors import KlearError
 from klear_data.generate.types import Prompt, Sampled, SamplingParams
 from klear_train.advantage import group_advantages
 from klear_train.overlong import soft_overlong_penalty, without_cut_off
@@ -48,7 +47,7 @@ def verdicts_of(judged: Future[list[Judgement]], sampled: Sampled) -> list[Judge
     """What the verifier said; where it broke down altogether, ``XX`` for every completion, and so no reward."""
     try:
         return judged.result()
-    except (KlearError, OSError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001  (whatever it died of: enough of them end the run)
         failed = {"reward": None, "verdict": "XX", "error": f"{type(error).__name__}: {error}"}
         return [dict(failed) for _ in sampled.completions]
 

@@ -1,14 +1,51 @@
-"""Rollouts that one rank sampled, handed to all."""
+"""Rollouts that one rank sampled, handed to all; and what becomes of a rank whose engine died."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch.distributed as dist
 
+from klear_data.errors import KlearError
 from klear_train.distributed import World
 from klear_train.rollout.types import Group
+
+
+class SamplerFailed(KlearError):
+    """The rollout engine of a process died; all processes of the run raise this together."""
+
+
+def sample_together(world: World, sample: Callable[[], Sequence[Group]], *, where: str) -> list[Group]:
+    """The groups that ``sample`` returns on each rank, on all ranks; see :func:`share_groups`.
+
+    Args:
+        world: the processes of the run.
+        sample: samples this rank's share of the prompts, without waiting for other ranks.
+        where: the step, for the message.
+
+    Raises:
+        SamplerFailed: on every rank, where ``sample`` failed on any of them.
+    """
+    groups: Sequence[Group] = []
+    failure: Exception | None = None
+    try:
+        groups = sample()
+    except (KlearError, RuntimeError, OSError, ValueError, MemoryError) as error:
+        failure = error
+    # Told before the groups are exchanged: a rank that only left would keep the others waiting.
+    reasons = [reason for reason in gather(world, failure and _reason(failure)) if reason]
+    if reasons:
+        raise SamplerFailed(
+            f"{where}: the rollout engine failed ({reasons[0]}); expected rollouts; the steps before are in "
+            "checkpoints/: mend the cause (memory, mostly) and go on with --resume"
+        ) from failure
+    return share_groups(world, groups)
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def gather(world: World, value: Any) -> list[Any]:

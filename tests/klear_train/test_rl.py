@@ -240,10 +240,10 @@ def test_a_reward_that_never_differs_is_said_and_changes_nothing(tiny_model, tmp
 def test_prompts_that_fill_the_context_are_left_out_and_counted(tiny_model: Path, capsys) -> None:
     model, tokenizer = load_for_training(ModelSection(path=str(tiny_model)))
     fitting = record("short", "1")
-    assert that_fit([record("x" * 400, "1"), fitting], model, tokenizer) == [fitting]
+    assert that_fit([record("x" * 400, "1"), fitting], model, tokenizer, max_tokens=9) == [fitting]
     assert "1 prompts fill the context of 256 tokens" in capsys.readouterr().err
     with pytest.raises(RecordError, match="the prompts of all 1 records fill the model's context"):
-        that_fit([record("x" * 400, "1")], model, tokenizer)
+        that_fit([record("x" * 400, "1")], model, tokenizer, max_tokens=9)
 
 
 def test_prompts_come_from_an_endless_shuffle_without_repeats_in_a_step() -> None:
