@@ -15,6 +15,7 @@ import random
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,11 @@ def last_step(run: Path) -> int:
     return int(found[-1].name.removeprefix("step_")) if found else 0
 
 
-def main(folder: Path, kills: int, seed: int) -> None:
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def main(folder: Path, kills: int, seed: int, train: Callable[[Path, str], None] = train) -> None:
     processes, rng = multiprocessing.get_context("fork"), random.Random(seed)
 
     def start(name: str) -> Any:
@@ -61,9 +66,16 @@ def main(folder: Path, kills: int, seed: int) -> None:
     assert whole.exitcode == 0
     reached, resumed_from, finished = 0, [], 0
     while len(resumed_from) < kills or finished == 0 or (folder / "killed").exists():
+        rows = size_of(folder / "killed" / "metrics.jsonl")
         child = start("killed")
-        # Once enough were killed, the last one ends in peace.
-        child.join(rng.uniform(0, took_s) if len(resumed_from) < kills else None)
+        if len(resumed_from) < kills:
+            # One in four anywhere, start-up included; the others once it trains.
+            if rng.random() > 0.25:
+                while child.is_alive() and size_of(folder / "killed" / "metrics.jsonl") in (0, rows):
+                    time.sleep(0.002)
+            child.join(rng.uniform(0, took_s / 2))
+        else:  # the last one ends in peace
+            child.join()
         if child.exitcode is None:
             child.kill()
             child.join()
