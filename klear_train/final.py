@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from klear_data.errors import unwritable
+from klear_train.chat import chat_format
 from klear_train.distributed import World
 from klear_train.model import Policy, lora
 from klear_train.settings import LoRASection, ModelSection
@@ -61,6 +62,7 @@ def save_final(
             else:
                 _save_weights(half, inner, weights, None if config is None else getattr(torch, config.dtype))
             tokenizer.save_pretrained(half)
+            _say_what_ends_a_turn(half, tokenizer)
             shutil.rmtree(folder, ignore_errors=True)
             half.rename(folder)
         except (OSError, SafetensorError) as error:
@@ -84,3 +86,20 @@ def _save_weights(folder: Path, model: Any, weights: dict[str, Tensor], dtype: t
         path = folder / "config.json"
         values = json.loads(path.read_text(encoding="utf-8")) | {"dtype": str(dtype).removeprefix("torch.")}
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _say_what_ends_a_turn(folder: Path, tokenizer: Any) -> None:
+    """Let samplers stop at the token that the model was trained to end its turns with.
+
+    The chat template's may differ from the tokenizer's end of sequence (``<|im_end|>`` on a base model); vLLM and
+    transformers read from generation_config.json where to stop, and would run on to the length limit without it.
+    """
+    path = folder / "generation_config.json"
+    if not path.is_file():  # an adapter alone
+        return
+    values = json.loads(path.read_text(encoding="utf-8"))
+    known = values.get("eos_token_id", tokenizer.eos_token_id)
+    ends = list(dict.fromkeys([*(known if isinstance(known, list) else [known]), chat_format(tokenizer).end_token]))
+    ends = [token for token in ends if token is not None]
+    values["eos_token_id"] = ends if len(ends) > 1 else ends[0]
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
