@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -97,7 +98,8 @@ def test_a_fork_of_the_trainer_gets_sandboxes_of_its_own_and_leaves_its_parent_s
     for _ in range(2):  # a second one: the first must not have ended the parent's
         pid = os.fork()
         if pid == 0:
-            verdicts = [compute_score("x", ADD + "\n" * os.getpid(), TESTS)["verdict"]]
+            signal.alarm(30)
+            verdicts = [compute_score("x", ADD.replace("print", f"# {os.getpid()}\nprint"), TESTS)["verdict"]]
             verdicts.append(compute_score("x", "<think></think>\\boxed{\\sqrt{8}}", "2\\sqrt 2")["verdict"])
             os._exit(verdicts != ["AC", "AC"])
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
