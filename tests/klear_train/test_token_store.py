@@ -60,11 +60,12 @@ def test_an_example_is_what_tokenising_its_messages_gives(tmp_path: Path) -> Non
     assert store.largest_token == max(max(example.tokens) for example in expected)
 
 
-def test_examples_know_their_record(tmp_path: Path) -> None:
-    records = [record(0, "x" * 500), record(1, "A"), record(2, "A", "B")]
+def test_examples_know_their_record(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("klear_train.tokens.build.BATCH_RECORDS", 2)
+    records = [record(0, "x" * 500), record(1, "A"), record(2, "A", "B"), record(3, "A"), record(4, "A")]
     tokenizer = styles.tokenizer_of(styles.QWEN3)  # history without thinking: an example a turn
     store = build(tmp_path, records, tokenizer=tokenizer)
-    assert store.records.tolist() == [1, 2, 2]
+    assert store.records.tolist() == [1, 2, 2, 3, 4]
 
 
 def test_a_store_opened_again_is_the_one_that_was_built(tmp_path: Path) -> None:
