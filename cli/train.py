@@ -13,7 +13,7 @@ import typer
 
 from cli.options import examples, say, stdin_once
 from klear_data.errors import RecordError, UsageError, require
-from klear_data.jsonl import BadLine, Source
+from klear_data.jsonl import STDIO, BadLine, Source
 from klear_data.records import Check, Record, messages_problem, problem_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model: SFT, then RL with GPPO.")
@@ -25,7 +25,8 @@ SFT_EXAMPLES = examples(
 )
 RL_EXAMPLES = examples(
     "klear train rl --recipe tiny-rl --data rl.jsonl --model runs/sft/final --out runs/rl",
-    "klear train rl --recipe klear-8b-math --data rl.jsonl --model runs/sft/final --out runs/math --resume",
+    "torchrun --nproc-per-node 8 --no-python klear train rl --recipe klear-8b-math --data rl.jsonl "
+    "--model runs/sft/final --out runs/math --set rollout.engine=vllm --resume",
 )
 
 Recipe = Annotated[str | None, typer.Option(metavar="NAME", help="A shipped recipe; an unknown name lists them.")]
@@ -34,6 +35,9 @@ Data = Annotated[str, typer.Option(metavar="PATH|-", help="Records to train on; 
 Model = Annotated[str | None, typer.Option(metavar="ID_OR_DIR", help="Model folder or Hub id.", show_default=False)]
 Out = typer.Option(metavar="DIR", help="The run's folder: config, metrics, checkpoints, final/.", show_default=False)
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=value", help="Override a setting; repeatable.")]
+Devices = Annotated[
+    int | None, typer.Option(min=1, help="Devices that --dry-run shares the model over; those of torchrun.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No live line.")]
 
@@ -54,9 +58,7 @@ def train_sft(
         bool,
         typer.Option("--dry-run", help="Print settings, memory, steps and the first batch with its loss mask; no run."),
     ] = False,
-    devices: Annotated[
-        int | None, typer.Option(min=1, help="Devices that --dry-run shares the model over; those of torchrun.")
-    ] = None,
+    devices: Devices = None,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune on chat messages, with the loss on the assistant's tokens.
@@ -73,9 +75,7 @@ def train_sft(
             processes = devices or int(os.environ.get("WORLD_SIZE", "1"))
             say(report(config, records, devices=processes, colour=sys.stdout.isatty()))
         return
-    if out is None:
-        raise UsageError("klear train sft: no folder for the run; expected --out DIR, or --dry-run; name one")
-    folder = out
+    folder = _run_folder("sft", out)
     from klear_train.sft import run_sft
 
     heldout = None if validation is None else Records(validation, _chat_problem)
@@ -85,7 +85,7 @@ def train_sft(
 @app.command("rl", epilog=RL_EXAMPLES)
 def train_rl(
     data: Data,
-    out: Annotated[str, Out],
+    out: Annotated[str | None, Out] = None,
     model: Model = None,
     recipe: Recipe = None,
     config_path: Config = None,
@@ -94,15 +94,41 @@ def train_rl(
         str | None, typer.Option(metavar="PATH", help="Held-out records to evaluate on while training.")
     ] = None,
     resume: Resume = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print settings, memory, steps and the first prompt; no run.")
+    ] = False,
+    devices: Devices = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train with GPPO on verifiable rewards: sample, judge, update."""
+    """Train with GPPO on verifiable rewards: sample, judge, update.
+
+    Several devices or nodes: start it with torchrun; each process samples its share of the prompts.
+    """
     stdin_once(data, eval_data)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and STDIO in (data, eval_data):
+        raise UsageError(
+            f"-: {processes} processes can't share stdin; expected a file that each of them reads; write the records "
+            "to one and give its path"
+        )
     config = _config("rl", recipe, config_path, model, overrides)
+    heldout = [] if eval_data is None else list(_read(eval_data, problem_of))
+    if dry_run:
+        from klear_train.rl_dry_run import rl_dry_run
+
+        if _is_main():
+            say(rl_dry_run(config, _read(data, problem_of), heldout=heldout, devices=devices or processes))
+        return
+    folder = _run_folder("rl", out)
     from klear_train.rl import run_rl
 
-    heldout = [] if eval_data is None else list(_read(eval_data, problem_of))
-    _train(lambda: run_rl(config, _read(data, problem_of), out_dir=out, heldout=heldout, resume=resume, quiet=quiet))
+    _train(lambda: run_rl(config, _read(data, problem_of), out_dir=folder, heldout=heldout, resume=resume, quiet=quiet))
+
+
+def _run_folder(kind: Literal["sft", "rl"], out: str | None) -> str:
+    if out is None:
+        raise UsageError(f"klear train {kind}: no folder for the run; expected --out DIR, or --dry-run; name one")
+    return out
 
 
 def _config(

@@ -15,7 +15,7 @@ from klear_train.config import to_toml
 from klear_train.memory import Estimate, estimate
 from klear_train.model import lora, tokenizer_of
 from klear_train.plan import Plan
-from klear_train.settings import SFTConfig
+from klear_train.settings import RLConfig, SFTConfig
 from klear_train.tokens import TokenStore, build_token_store, check_vocabulary
 
 SHOWN_TOKENS = 400
@@ -61,13 +61,13 @@ def dry_run(config: SFTConfig, data: Iterable[dict[str, Any]], *, devices: int =
     return "\n".join(parts)
 
 
-def empty_model(config: SFTConfig) -> Any:
+def empty_model(config: SFTConfig | RLConfig) -> Any:
     """The model without weights, with the adapters that the run would train."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config.model.path), dtype=torch.float32)
-        if config.lora.rank:
+        if isinstance(config, SFTConfig) and config.lora.rank:
             lora.add(model, config.lora)
     return model
 
@@ -79,18 +79,18 @@ def model_lines(model: Any) -> str:
 
 
 def memory_lines(memory: Estimate, devices: int) -> str:
-    parts = "  ".join(f"{name} {_bytes(getattr(memory, name))}" for name in memory.__annotations__)
+    parts = "  ".join(f"{name} {size_text(getattr(memory, name))}" for name in memory.__annotations__)
     over = f"each of {devices} devices" if devices > 1 else "one device"
     there = ""
     if torch.cuda.is_available():
-        there = f" of {_bytes(torch.cuda.get_device_properties(0).total_memory)}"
+        there = f" of {size_text(torch.cuda.get_device_properties(0).total_memory)}"
     return (
-        f"memory       about {_bytes(memory.total)}{there} on {over}, and a tenth more for workspaces\n"
+        f"memory       about {size_text(memory.total)}{there} on {over}, and a tenth more for workspaces\n"
         f"             {parts}\n"
     )
 
 
-def _bytes(number: float) -> str:
+def size_text(number: float) -> str:
     return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
 
 

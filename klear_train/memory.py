@@ -1,4 +1,4 @@
-"""How much memory a step of SFT will take on each device, told from the model's config before it is loaded.
+"""How much memory a training step will take on each device, told from the model's config before it is loaded.
 
 What is counted: weights, gradients and AdamW's two moments in float32, shared out over the devices; what FSDP
 gathers to compute with; the activations that wait for the backward pass, by a count over the operations of a
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from klear_train.model.head import CHUNK_BYTES
-from klear_train.settings import SFTConfig
+from klear_train.settings import RLConfig, SFTConfig
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Estimate:
         return self.weights + self.gradients + self.optimizer + self.gathered + self.activations + self.head
 
 
-def estimate(model: Any, config: SFTConfig, *, devices: int, device: str = "cpu") -> Estimate:
+def estimate(
+    model: Any, config: SFTConfig | RLConfig, *, devices: int, device: str = "cpu", tokens: int | None = None
+) -> Estimate:
     """The memory of a step.
 
     Args:
@@ -39,6 +41,7 @@ def estimate(model: Any, config: SFTConfig, *, devices: int, device: str = "cpu"
         config: of the run.
         devices: processes that the model is sharded over.
         device: ``cpu`` or ``cuda``; decides how large a chunk of logits is.
+        tokens: of the largest micro-batch of RL, where one rollout alone is larger than ``micro_batch_tokens``.
     """
     total = sum(weight.numel() for weight in model.parameters())
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
@@ -55,7 +58,10 @@ def estimate(model: Any, config: SFTConfig, *, devices: int, device: str = "cpu"
         gathered = size * (2 * in_layers / layers + (total - in_layers))
     else:
         gathered = float(size * total)
-    tokens = config.pack_tokens * config.rows_per_micro_batch
+    if isinstance(config, SFTConfig):
+        tokens = config.pack_tokens * config.rows_per_micro_batch
+    elif tokens is None:
+        tokens = config.micro_batch_tokens
     of_layer = layer_bytes(text, size, head_norms=any("q_norm" in name for name, _ in model.named_parameters()))
     kept = size * text.hidden_size * layers + of_layer if config.model.gradient_checkpointing else of_layer * layers
     head_gradient = 4.0 * head.numel() if head.requires_grad else 0.0
