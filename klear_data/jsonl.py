@@ -208,10 +208,11 @@ class Source:
 
 
 def _without_blanks(name: str, first: int, lines: list[bytes]) -> Iterator[Batch]:
-    kept = [position for position, line in enumerate(lines) if line and not line.isspace()]
-    if len(kept) == len(lines):
+    if b"" not in lines and not any(map(bytes.isspace, lines)):
         yield Batch(name, range(first, first + len(lines)), lines)
-    elif kept:
+        return
+    kept = [position for position, line in enumerate(lines) if line and not line.isspace()]
+    if kept:
         yield Batch(name, [first + position for position in kept], [lines[position] for position in kept])
 
 
@@ -239,13 +240,14 @@ def _split_lines(chunks: Iterator[bytes]) -> Iterator[list[bytes]]:
     """The lines that each chunk completes, without their ``\\n`` or ``\\r\\n``."""
     pending: list[bytes] = []
     for chunk in chunks:
-        head, newline, rest = chunk.partition(b"\n")
-        pending.append(head)
-        if not newline:
+        lines = chunk.split(b"\n")
+        pending.append(lines[0])
+        if len(lines) == 1:
             continue
-        *whole, last = rest.split(b"\n")
-        yield [line.removesuffix(b"\r") for line in (b"".join(pending), *whole)]
-        pending = [last]
+        lines[0] = b"".join(pending)
+        pending = [lines.pop()]
+        # The first may end in a \r that came with an earlier chunk.
+        yield [line.removesuffix(b"\r") for line in lines] if b"\r" in chunk or lines[0].endswith(b"\r") else lines
     tail = b"".join(pending)
     if tail:
         yield [tail.removesuffix(b"\r")]

@@ -33,10 +33,15 @@ class Finder:
     Args:
         sets: the runs of each set, with their numbers; those of one set are all of the same length.
         tokeniser: of the texts.
+        texts: for each set the tokens of texts that hold its runs and no others of their length, if they are at
+            hand: there each token stands once, in the runs many times.
     """
 
-    def __init__(self, sets: Sequence[Runs], tokeniser: Tokeniser) -> None:
+    def __init__(
+        self, sets: Sequence[Runs], tokeniser: Tokeniser, texts: Sequence[Sequence[Tokens]] | None = None
+    ) -> None:
         self._sets = [runs for runs in sets if runs]
+        self._texts = [held for runs, held in zip(sets, texts or map(list, sets), strict=True) if runs]
         self._places = [place for place, runs in enumerate(sets) if runs]
         self._count = len(sets)
         self._tokeniser = tokeniser
@@ -90,8 +95,8 @@ class Finder:
 
         classes = kernels.classes_of(self._tokeniser)
         tables = []
-        for runs in self._sets:
-            hashes = kernels.ngram_hashes(kernels.tokenise([" ".join(run) for run in runs], classes), _length(runs))
+        for runs, texts in zip(self._sets, self._texts, strict=True):
+            hashes = kernels.ngram_hashes(kernels.tokenise(list(map(" ".join, texts)), classes), _length(runs))
             tables.append(kernels.NgramTable(hashes, n=_length(runs)))
         return classes, tables
 

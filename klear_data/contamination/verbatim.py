@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from klear_data.contamination.ngrams import Finder, Runs, runs_of
@@ -100,11 +101,11 @@ class Verbatim:
         runs: Runs = {}
         self._runs = [[runs.setdefault(run, len(runs)) for run in runs_of(tokens, n)] for tokens in self._tokens]
         self._holders = _holders(self._runs, len(runs))
-        self._mostly_common = self._find_mostly_common(runs)
         self._templated = self._without_own_run()
         self._tiny: dict[str, int] = {}
         self._short: dict[int, list[int]] = defaultdict(list)
-        self._finder = Finder([runs, self._index_short(list(distinct))], tokeniser)
+        heads = self._index_short(list(distinct))
+        self._finder = Finder([runs, heads], tokeniser, texts=[self._tokens, list(heads)])
 
     def look(self, texts: Sequence[Text]) -> list[Sight]:
         """What the rule sees in each text."""
@@ -141,12 +142,19 @@ class Verbatim:
     def _is_common(self, run: int) -> bool:
         return len(self._holders[run]) > self.boilerplate_above
 
-    def _find_mostly_common(self, runs: Runs) -> list[bool]:
-        """Of each run: is it one that many passages hold, but for a few tokens at its ends."""
-        size = self.n - _NEIGHBOURS if self.n > 2 * _NEIGHBOURS else self.n
-        held = Counter(core for tokens in self._tokens for core in set(runs_of(tokens, size)))
-        common = {core for core, count in held.items() if count > self.boilerplate_above}
-        return [not common.isdisjoint(runs_of(run, size)) for run in runs]
+    def _is_mostly_common(self, run: Sequence[str]) -> bool:
+        """Whether a run is one that many passages hold, but for a few tokens at its ends."""
+        return not self._common_cores.isdisjoint(runs_of(run, self._core_size))
+
+    @property
+    def _core_size(self) -> int:
+        return self.n - _NEIGHBOURS if self.n > 2 * _NEIGHBOURS else self.n
+
+    @cached_property
+    def _common_cores(self) -> set[tuple[str, ...]]:
+        """Shorter runs that many passages hold; most inputs never ask."""
+        held = Counter(core for tokens in self._tokens for core in set(runs_of(tokens, self._core_size)))
+        return {core for core, count in held.items() if count > self.boilerplate_above}
 
     def _without_own_run(self) -> frozenset[int]:
         """Passages made of boilerplate alone: only a whole copy of one can convict."""
@@ -205,7 +213,8 @@ class Verbatim:
         covered = {position for start in starts for position in range(start, start + n)}
         coverage = len(covered) / len(tokens)
         if coverage < SURE_COVERAGE:
-            own = {run for run in own if not self._mostly_common[run]}
+            places = ((start, run) for start, run in enumerate(self._runs[number]) if run in own)
+            own = {run for start, run in places if not self._is_mostly_common(tokens[start : start + n])}
         if not own and coverage < 1:
             return None
         first, last = _longest_row(starts)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from klear_data.contamination import CLEAN, Detector, Verdict
-from klear_data.curation.groups import ALONE, Groups, Resolution, earlier_duplicates, resolve
+from klear_data.curation.groups import ALONE, Groups, Resolution, agreeing, earlier_duplicates, resolve
 from klear_data.curation.options import CurateOptions
-from klear_data.curation.prepared import HAS_GOLD, NOTED, SIGNABLE
+from klear_data.curation.prepared import HAS_GOLD, NOTED, SIGNABLE, Note
 from klear_data.curation.shards import Marker
 from klear_data.curation.spool import Spool
 from klear_data.dedup import survivor_first
 from klear_data.filters import Rejection, answer_filter, has_gold
-from klear_data.jsonl import parse_object, to_line
+from klear_data.jsonl import glance, parse_object, to_line
 from klear_data.records import Record
 from klear_data.sources.catalog import rank_of_source
 from klear_data.stage import Drop, Lines
 
 Outcomes = Iterator[Lines | Drop]
+_END = b"}\n"
+"""How each line ends; there is no other newline in it."""
 
 
 class Closing:
@@ -42,7 +44,11 @@ class Closing:
         self._detector = detector
         self._spool = spool
         self._resolved: dict[int, Resolution] = {}
+        self._survivors: dict[int, tuple[str, str]] = {}
         self._endings: dict[int, bytes] = {}
+        # A row that is signable and has its gold is clean unless something is noted: it gets the usual stamp.
+        self._wanted = SIGNABLE | (HAS_GOLD if options.require_gold else 0)
+        self._agreeing: Sequence[bool] = ()
         self.groups: Groups | None = None
         self.marker: Marker | None = None
         self.rows_out: Counter[str] = Counter()
@@ -53,56 +59,79 @@ class Closing:
     def run(self) -> Outcomes:
         """The outcomes of all rows of the spool, in order.
 
-        Rows that need no more than they have are copied in runs; the others are looked at one by one.
+        Rows that need no more than the usual stamp are copied in runs; the others are looked at one by one.
         """
-        spool = self._spool
-        signed = self._ending(0, CLEAN) + b"\n"
-        for name, first, end in spool.batches():
+        if self.groups is not None and self.marker is None and self._options.prefer == "first":
+            self._agreeing = agreeing(self.groups, self._spool, flags=self._wanted, of=self._wanted | NOTED)
+        for name, first, end in self._spool.batches():
             if self.marker is not None:
                 self.marker.see(name)
-            entries, base = spool.read(first, end), spool.offsets[first]
-            out: list[bytes] = []
-            copied = 0
-            for row in self._special_rows(first, end):
-                start, after = spool.offsets[row] - base, spool.offsets[row + 1] - base
-                out.append(entries[copied:start].replace(b"}\n", signed))
-                copied = after
-                outcome = self._row(row, entries[start:after], name)
-                if isinstance(outcome, Drop):
-                    yield outcome
-                else:
-                    out.append(outcome)
-            out.append(entries[copied:].replace(b"}\n", signed))
-            kept = b"".join(out)
-            yield Lines(kept, kept.count(b"\n"))
+            kept: list[bytes] = []
+            for outcome in self._batch(name, first, end, kept):
+                end -= 1
+                yield outcome
+            yield Lines(b"".join(kept), end - first)
 
-    def _special_rows(self, first: int, end: int) -> list[int]:
-        """The rows for which it is not enough to be copied; the others are counted here."""
+    def _batch(self, name: str, first: int, end: int, kept: list[bytes]) -> Iterator[Drop]:
+        """The drops of a batch; lines that stay are put with those that are kept."""
+        lines, notes = self._spool.batch(first, end)
+        bare = lines.split(_END)
+        usual = self._ending(0, CLEAN) + b"\n"
+        done = 0
+        for row, group in self._special_rows(first, end):
+            position = row - first
+            if position > done:
+                kept += usual.join(bare[done:position]), usual
+            done = position + 1
+            line = bare[position] + b"}"
+            if group != ALONE and self._agreeing and self._agreeing[group]:
+                outcome = self._agreed(row, line, name, group)
+            else:
+                outcome = self._row(row, line, name, notes.get(row, {}))
+            if isinstance(outcome, Drop):
+                yield outcome
+            else:
+                kept.append(outcome)
+        kept.append(usual.join(bare[done:]))  # the last is empty: each line ends so
+
+    def _special_rows(self, first: int, end: int) -> Iterable[tuple[int, int]]:
+        """The rows for which the usual stamp is not enough, with their groups; the others are counted here."""
         import numpy as np
 
-        # A row with exactly these flags, alone in its group, is clean and gets the stamp that most rows get.
-        wanted = SIGNABLE | (HAS_GOLD if self._options.require_gold else 0)
-        plain = np.frombuffer(self._spool.flags[first:end], np.uint8) & (wanted | NOTED) == wanted
-        if self.groups is not None:
-            plain &= self.groups.of_row[first:end] == ALONE
+        plain = np.frombuffer(self._spool.flags[first:end], np.uint8) & (self._wanted | NOTED) == self._wanted
+        groups = np.full(end - first, ALONE) if self.groups is None else self.groups.of_row[first:end]
+        plain &= groups == ALONE
         if self.marker is not None:
             plain[:] = False
         self.rollouts += int(np.array(self._spool.rollouts[first:end])[plain].sum())
         counts = np.bincount(np.array(self._spool.sources[first:end])[plain])
         self.rows_out.update(dict(zip(self._spool.source_names, counts.tolist(), strict=False)))
-        special: list[int] = (np.flatnonzero(~plain) + first).tolist()
-        return special
+        special = np.flatnonzero(~plain)
+        return zip((special + first).tolist(), groups[special].tolist(), strict=True)
 
-    def _row(self, row: int, entry: bytes, name: str) -> bytes | Drop:
+    def _agreed(self, row: int, line: bytes, name: str, group: int) -> bytes | Drop:
+        """The line of a row that stays, or its drop, where :func:`agreeing` says that only the count joins it."""
+        assert self.groups is not None
+        where = f"{name}:{self._spool.numbers[row]}"
+        known = self._survivors.get(group)
+        if known is None:
+            self._survivors[group] = glance(line)["id"], where
+            self.rows_out[self._spool.source_names[self._spool.sources[row]]] += 1
+            return line[:-1] + self._ending(self.groups.size(group) - 1, CLEAN) + b"\n"
+        if row == self.groups.last(group):
+            del self._survivors[group]
+        evidence = {"where": where, "of": known[0], "of_where": known[1], "rollouts_merged": 0}
+        return Drop({}, "duplicate", evidence, line)
+
+    def _row(self, row: int, line: bytes, name: str, note: Note) -> bytes | Drop:
         """The line of a row that stays, or why it does not."""
         spool = self._spool
-        line, note = spool.line(row, entry), spool.note(row, entry)
         found = None
         if "reason" in note:
             rejection: Rejection | None = Rejection(note["reason"], note["evidence"])
         else:
             group = ALONE if self.groups is None else int(self.groups.of_row[row])
-            found = None if group == ALONE else self._resolution(group, row, line)
+            found = None if group == ALONE else self._resolution(group)
             rejection = None if found is None else self._fate(found, row)
         whole = None if found is None else found.record
         verdict = note.get("verdict", CLEAN)
@@ -120,15 +149,13 @@ class Closing:
         signed = self._signed(row, line, whole, 0 if found is None else found.duplicates, verdict)
         return signed if self.marker is None else self.marker.line(signed, spool.numbers[row])
 
-    def _resolution(self, group: int, row: int, line: bytes) -> Resolution:
+    def _resolution(self, group: int) -> Resolution:
         """Of one group; kept until the last of its rows has asked."""
         assert self.groups is not None
         found = self._resolved.get(group)
         if found is None:
             rows = survivor_first(self.groups.rows(group), self._rank_of if self._options.prefer == "rank" else None)
-            at_hand = line if row == rows[0] else None
-            merge_in_conflict = self._options.on_conflict == "first"
-            found = resolve(rows, self._spool, survivor=at_hand, merge_in_conflict=merge_in_conflict)
+            found = resolve(rows, self._spool, merge_in_conflict=self._options.on_conflict == "first")
             self._resolved[group] = found
             self.conflicting_groups += found.conflict is not None
         found.left -= 1

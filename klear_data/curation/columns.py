@@ -114,19 +114,17 @@ def scanned(batch: Batch, find: Find) -> tuple[Rows, Batch]:
     plain: list[bool] = found.plain.tolist()
     other = [not is_plain for is_plain in plain]
     left = Batch(batch.name, list(compress(batch.numbers, other)), list(compress(batch.lines, other)))
-    data, ends = kernels.fold_ascii(found.prompts, found.prompt_ends)
+    data, ends = kernels.fold_utf8(found.prompts, found.prompt_ends)
     count = len(ends)
-    golds = zip(_pieces(found.golds, found.gold_ends), found.surely_golden.tolist(), strict=True)
-    flags = [SIGNABLE | HAS_GOLD if sure or is_gold(gold.decode()) else SIGNABLE for gold, sure in golds]
     rows = Rows(
         list(compress(batch.numbers, plain)),
         list(compress(lines, plain)),
         [None] * count,
         _pieces(data, ends),
         _marks(find(data, ends), count),
-        found.gold_hashes.tolist(),
+        found.golds.tolist(),
         found.sources,
-        flags,
+        [SIGNABLE | HAS_GOLD] * count,
         [0] * count,
         sound=True,
     )

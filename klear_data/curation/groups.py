@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,12 +30,14 @@ class Groups:
     starts: array[int]
     members: array[int]
 
-    def of_rows(self, first: int, count: int) -> list[int]:
-        found: list[int] = self.of_row[first : first + count].tolist()
-        return found
-
     def rows(self, group: int) -> array[int]:
         return self.members[self.starts[group] : self.starts[group + 1]]
+
+    def size(self, group: int) -> int:
+        return self.starts[group + 1] - self.starts[group]
+
+    def last(self, group: int) -> int:
+        return self.members[self.starts[group + 1] - 1]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -50,7 +52,9 @@ def group_rows(keys: bytearray, flags: bytearray) -> Groups:
 
     live = np.flatnonzero(np.frombuffer(flags, np.uint8) & DROPPED == 0)
     halves = np.frombuffer(keys, "<u8").reshape(-1, KEY_BYTES // 8)[live]
-    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: rows rise within equal keys
+    order = np.argsort(halves[:, 0], kind="stable")  # rows rise within equal keys
+    if _mixed(halves[order]):
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
     halves = halves[order]
     repeats = (halves[1:] == halves[:-1]).all(axis=1)
     of_row = np.full(len(flags), ALONE, np.int64)
@@ -61,6 +65,30 @@ def group_rows(keys: bytearray, flags: bytearray) -> Groups:
     of_row[members] = np.repeat(np.arange(len(heads)), sizes)
     starts = array("q", np.append(heads, len(members)).astype(np.int64).tobytes())
     return Groups(of_row, starts, array("q", members.astype(np.int64).tobytes()))
+
+
+def _mixed(halves: Any) -> bool:
+    """Whether different keys have their first half in common: one input of a million million rows."""
+    same = halves[1:] == halves[:-1]
+    return bool((same[:, 0] & ~same[:, 1]).any())
+
+
+def agreeing(groups: Groups, spool: Spool, *, flags: int, of: int) -> Sequence[bool]:
+    """Of each group: its rows have these flags ``of`` some, the same gold, and no rollouts.
+
+    Then nothing but their count joins the survivor. Where a gold is not known they don't agree.
+    """
+    import numpy as np
+
+    if not len(groups):
+        return []
+    members, starts = np.array(groups.members), np.array(groups.starts)
+    golds = np.array(spool.golds)[members]
+    same = (golds == np.repeat(golds[starts[:-1]], np.diff(starts))) & (golds != UNKNOWN)
+    same &= np.frombuffer(spool.flags, np.uint8)[members] & of == flags
+    same &= np.array(spool.rollouts)[members] == 0
+    found: list[bool] = np.logical_and.reduceat(same, starts[:-1]).tolist()
+    return found
 
 
 @dataclass(slots=True)
@@ -88,18 +116,9 @@ class Resolution:
     merged: dict[int, int] = field(default_factory=dict)
 
 
-def resolve(rows: list[int], spool: Spool, *, survivor: bytes | None, merge_in_conflict: bool = False) -> Resolution:
-    """Compare the rows of one problem, the survivor first, a few records in memory at a time.
-
-    Args:
-        rows: in the order in which they are believed.
-        spool: holds them.
-        survivor: the line of the first, if it is at hand.
-        merge_in_conflict: rows join the survivor though golds contradict each other.
-    """
-    first = glance(spool.line(rows[0]) if survivor is None else survivor)
-    if _agree(rows, spool):
-        return Resolution(rows[0], first["id"], spool.where(rows[0]), len(rows), duplicates=len(rows) - 1)
+def resolve(rows: list[int], spool: Spool, *, merge_in_conflict: bool = False) -> Resolution:
+    """Compare the rows of one problem, the survivor first, a few records in memory at a time."""
+    first = glance(spool.line(rows[0]))
     group = Group([rows[0]], rows[0] if gold_of(first) else None)
     reference = first
     duplicates = 0
@@ -120,12 +139,6 @@ def resolve(rows: list[int], spool: Spool, *, survivor: bytes | None, merge_in_c
     if bring and (merge_in_conflict or group.conflict is None):
         _merge(found, bring, spool)
     return found
-
-
-def _agree(rows: list[int], spool: Spool) -> bool:
-    """Whether golds are known to be the same, and no row has rollouts or an earlier run's counts: nearly always."""
-    gold = spool.golds[rows[0]]
-    return gold != UNKNOWN and all(spool.golds[row] == gold and not spool.rollouts[row] for row in rows)
 
 
 def _merge(found: Resolution, rows: list[int], spool: Spool) -> None:

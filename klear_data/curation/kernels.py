@@ -24,8 +24,24 @@ def fold(texts: Sequence[str]) -> tuple[bytes, Any]:
     return fold_ascii(data, np.cumsum(np.fromiter(lengths, dtype=np.int64, count=len(texts))))
 
 
+def fold_utf8(data: Any, ends: Any) -> tuple[bytes, Any]:
+    """The same of texts in UTF-8 one after the other (uint8), and where each ends (int64)."""
+    odd = np.unique(np.searchsorted(ends, np.flatnonzero(data >= 128), side="right")).tolist()
+    if not odd:
+        return fold_ascii(data, ends)
+    whole, starts, sizes = data.tobytes(), [0, *ends.tolist()], np.diff(ends, prepend=0)
+    pieces = []
+    copied = 0
+    for number in odd:
+        normalised = normalise(whole[starts[number] : starts[number + 1]].decode()).encode()
+        pieces += [whole[copied : starts[number]], normalised]
+        copied = starts[number + 1]
+        sizes[number] = len(normalised)
+    return fold_ascii(b"".join([*pieces, whole[copied:]]), np.cumsum(sizes))
+
+
 def fold_ascii(data: Any, ends: Any) -> tuple[bytes, Any]:
-    """The same of texts in ASCII, or normalised already, one after the other; where each ends (int64)."""
+    """The same of texts that are ASCII or normalised already."""
     folded, ends = np.empty(len(data) + 1, dtype=np.uint8), ends.copy()
     return folded[: _fold(np.frombuffer(data, np.uint8), ends, _TABLE, folded)].tobytes(), ends
 

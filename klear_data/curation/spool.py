@@ -1,7 +1,7 @@
 """Rows waiting for the end of the input: their lines in a file, a few numbers a row in memory.
 
-A row's entry in the file is its record's line. Where something is noted about a row, the note follows on a line
-of its own.
+The lines of a batch stand in the file one after the other; where something is noted about rows of the batch, all
+notes follow on one line.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ class Spool:
         Raises:
             UsageError: the file can't be written.
         """
-        lines = ready.lines
+        lines, notes = ready.lines, b""
         if ready.notes:
-            lines = lines.copy()
-            for position, note in ready.notes.items():
-                lines[position] += b"\n" + to_line(as_plain(note))[:-1]
+            notes = to_line([[position, as_plain(note)] for position, note in ready.notes.items()])
         lengths = [length + 1 for length in map(len, lines)]
-        data = memoryview(b"\n".join([*lines, b""]))
+        if notes:
+            lengths[-1] += len(notes)
+        data = memoryview(b"\n".join([*lines, notes]))
         try:
             written = 0
             while written < len(data):
@@ -111,17 +111,24 @@ class Spool:
             yield name, first, end
 
     def read(self, first: int, end: int) -> bytes:
-        """The entries of some rows in a row."""
+        """What stands in the file from one row to before another."""
         start = self.offsets[first]
         return os.pread(self._file.fileno(), self.offsets[end] - start, start)
 
-    def line(self, row: int, entry: bytes | None = None) -> bytes:
-        """A record as it came; from its entry if that is at hand."""
-        return (self.read(row, row + 1) if entry is None else entry).partition(b"\n")[0]
+    def batch(self, first: int, end: int) -> tuple[bytes, dict[int, Note]]:
+        """The lines of the batch of these rows, and what is noted about some of them."""
+        import numpy as np
 
-    def note(self, row: int, entry: bytes) -> Note:
-        """What is noted about a row, ``{}`` for nothing."""
-        return from_plain(orjson.loads(entry.partition(b"\n")[2])) if self.flags[row] & NOTED else {}
+        lines = self.read(first, end)
+        if not (np.frombuffer(self.flags[first:end], np.uint8) & NOTED).any():
+            return lines, {}
+        notes_at = lines.rfind(b"\n", 0, -1) + 1
+        notes = orjson.loads(lines[notes_at:])
+        return lines[:notes_at], {first + position: from_plain(note) for position, note in notes}
+
+    def line(self, row: int) -> bytes:
+        """A record as it came."""
+        return self.read(row, row + 1).partition(b"\n")[0]
 
     def where(self, row: int) -> str:
         """``FILE:LINE`` of a row."""

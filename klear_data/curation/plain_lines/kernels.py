@@ -17,7 +17,7 @@ _NAMES = (
 _SCHEMA, _ID, _ABILITY, _SOURCE, _PROMPT, _REWARD, _EXTRA, _LATER = range(8)
 _LEVELS = 32  # far fewer than klear_data.jsonobject.MAX_LEVELS
 _DIGITS = 15  # any double and any parser holds so many
-_LONG_GOLD = 16  # see klear_data.filters.is_gold
+_LONG_GOLD = 64  # bytes: more than the 16 characters of klear_data.filters.is_gold
 
 _QUOTE, _BACKSLASH, _COMMA, _COLON, _MINUS, _POINT, _ZERO = map(ord, '"\\,:-.0')
 _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = map(ord, "{}[]")
@@ -48,50 +48,35 @@ def scan(lines: Sequence[bytes]) -> Scanned:
     data = b"\n".join([*lines, b""])  # no plain string goes past a newline, so no reader leaves its line
     ends = np.cumsum(np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + 1)
     plain = np.zeros(len(lines), dtype=np.bool_)
-    prompts, golds = np.empty((2, len(data)), dtype=np.uint8)
-    columns = np.empty((4, len(lines)), dtype=np.int64)
-    hashes = np.empty(len(lines), dtype=np.uint64)
-    golden = np.zeros(len(lines), dtype=np.bool_)
-    count = _scan(np.frombuffer(data, np.uint8), ends, plain, prompts, golds, columns, hashes, golden)
-    prompt_ends, gold_ends, firsts, afters = columns[:, :count]
-    sources = [data[first:after].decode("ascii") for first, after in zip(firsts.tolist(), afters.tolist(), strict=True)]
-    return Scanned(
-        plain,
-        prompts[: prompt_ends[-1] if count else 0],
-        prompt_ends,
-        sources,
-        golds[: gold_ends[-1] if count else 0].tobytes(),
-        gold_ends,
-        hashes[:count],
-        golden[:count],
-    )
+    prompts = np.empty(len(data), dtype=np.uint8)
+    columns = np.empty((3, len(lines)), dtype=np.int64)
+    golds = np.empty(len(lines), dtype=np.uint64)
+    count = _scan(np.frombuffer(data, np.uint8), ends, plain, prompts, columns, golds)
+    prompt_ends, *names = columns[:, :count]
+    sources = [data[first:after].decode() for first, after in zip(*(column.tolist() for column in names), strict=True)]
+    return Scanned(plain, prompts[: prompt_ends[-1] if count else 0], prompt_ends, sources, golds[:count])
 
 
 @njit(cache=True)
-def _scan(data, ends, plain, prompts, golds, columns, hashes, golden):  # type: ignore[no-untyped-def]
+def _scan(data, ends, plain, prompts, columns, golds):  # type: ignore[no-untyped-def]
     top = np.empty((len(_TOP), 2), dtype=np.int64)
     message = np.empty((len(_MESSAGE), 2), dtype=np.int64)
     answer = np.empty((len(_ANSWER), 2), dtype=np.int64)
-    count = prompt_end = gold_end = 0
-    first = 0
+    count = prompt_end = first = 0
     for number, end in enumerate(ends):
         if (
             _after_object(data, first, _TOP, top) == end - 1
             and _is_record(data, top)
             and _asks_once(data, top[_PROMPT], message)
             and _after_object(data, top[_REWARD, 0], _ANSWER, answer)
-            and _opens(data, answer[0], _QUOTE)
         ):
+            golds[count] = _hashed_answer(data, answer[0])
             prompt_after = _meant(data, message[1], prompts, prompt_end)
-            if _has_two_signs(prompts, prompt_end, prompt_after):
+            if golds[count] and _has_two_signs(prompts, prompt_end, prompt_after):
                 prompt_end = prompt_after
-                gold_after = _meant(data, answer[0], golds, gold_end)
-                hashes[count], golden[count] = _of_gold(golds, gold_end, gold_after)
-                gold_end = gold_after
                 columns[0, count] = prompt_end
-                columns[1, count] = gold_end
-                columns[2, count] = top[_SOURCE, 0] + 1
-                columns[3, count] = top[_SOURCE, 1] - 1
+                columns[1, count] = top[_SOURCE, 0] + 1
+                columns[2, count] = top[_SOURCE, 1] - 1
                 plain[number] = True
                 count += 1
         first = end
@@ -101,16 +86,15 @@ def _scan(data, ends, plain, prompts, golds, columns, hashes, golden):  # type: 
 @njit(cache=True)
 def _is_record(data, top):  # type: ignore[no-untyped-def]
     """Whether an object with these members is a record of a math problem, but for its prompt and its gold."""
-    for later in range(_LATER, len(top)):
-        if top[later, 1]:
-            return False
-    if not _is(data, top[_SCHEMA], _KLEAR) or not _is(data, top[_ABILITY], _MATH):
+    if top[_LATER:, 1].any():
         return False
-    if not _opens(data, top[_ID], _QUOTE) or not _opens(data, top[_SOURCE], _QUOTE):
+    if not (_is(data, top[_SCHEMA], _KLEAR) and _is(data, top[_ABILITY], _MATH) and _opens(data, top[_ID], _QUOTE)):
         return False
-    if not _opens(data, top[_PROMPT], _OPEN_LIST) or not _opens(data, top[_REWARD], _OPEN):
+    if not (_opens(data, top[_PROMPT], _OPEN_LIST) and _opens(data, top[_REWARD], _OPEN)):
         return False
-    if top[_EXTRA, 1] and not _opens(data, top[_EXTRA], _OPEN) and not _is(data, top[_EXTRA], _NULL):
+    if top[_EXTRA, 1] and not (_opens(data, top[_EXTRA], _OPEN) or _is(data, top[_EXTRA], _NULL)):
+        return False
+    if not _opens(data, top[_SOURCE], _QUOTE):
         return False
     place = top[_SOURCE, 0] + 1
     while _TEXT[data[place]]:
@@ -144,24 +128,24 @@ def _meant(data, span, texts, place):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _has_two_signs(texts, first, after):  # type: ignore[no-untyped-def]
-    """Whether a text is more than a sign between blanks."""
-    while first < after and texts[first] <= _SPACE:
+    """Whether a text has more than one sign of ASCII that is no blank."""
+    signs = 0
+    while first < after and signs < 2:
+        signs += _SPACE < texts[first] < 128
         first += 1
-    while first < after and texts[after - 1] <= _SPACE:
-        after -= 1
-    return after - first > 1
+    return signs == 2
 
 
 @njit(cache=True)
-def _of_gold(texts, first, after):  # type: ignore[no-untyped-def]
-    """A hash of a gold, and whether it is long or has a digit: what stands for no answer is short and has none."""
+def _hashed_answer(data, span):  # type: ignore[no-untyped-def]
+    """64 bits of a gold, 0 where it may be none: what stands for no answer is short and without a digit."""
+    golden = span[1] - span[0] - 2 > _LONG_GOLD
     hashed = np.uint64(0x9E3779B97F4A7C15)
-    golden = after - first > _LONG_GOLD
-    for place in range(first, after):
-        golden |= _is_digit(texts[place])
-        hashed = (hashed ^ np.uint64(texts[place])) * np.uint64(0xD6E8FEB86659FD93)
+    for place in range(span[0], span[1]):
+        golden |= _is_digit(data[place])
+        hashed = (hashed ^ np.uint64(data[place])) * np.uint64(0xD6E8FEB86659FD93)
         hashed ^= hashed >> np.uint64(32)
-    return max(hashed, np.uint64(1)), golden
+    return hashed if golden and data[span[0]] == _QUOTE else np.uint64(0)
 
 
 @njit(cache=True)
@@ -198,8 +182,6 @@ def _after_object(data, place, names, found):  # type: ignore[no-untyped-def]
     if data[place] != _OPEN:
         return 0
     place = _after_blanks(data, place + 1)
-    if data[place] == _CLOSE:
-        return place + 1
     while True:
         name = 0
         while name < len(names) and not (
@@ -279,15 +261,35 @@ def _after_key(data, place):  # type: ignore[no-untyped-def]
 def _after_string(data, place):  # type: ignore[no-untyped-def]
     if data[place] != _QUOTE:
         return 0
-    while True:
-        place += 1
+    place += 1
+    while place:
         while _TEXT[data[place]]:
             place += 1
         if data[place] == _QUOTE:
             return place + 1
-        if data[place] != _BACKSLASH or not _MEANT[data[place + 1]]:
+        if data[place] != _BACKSLASH:
+            place = _after_character(data, place)
+        else:
+            place = place + 2 if _MEANT[data[place + 1]] else 0
+    return 0
+
+
+@njit(cache=True)
+def _after_character(data, place):  # type: ignore[no-untyped-def]
+    """One that is not ASCII, in UTF-8 (RFC 3629)."""
+    first, second = data[place], data[place + 1]
+    if first < 0xC2 or first > 0xF4 or second & 0xC0 != 0x80:
+        return 0
+    if (first == 0xE0 and second < 0xA0) or (first == 0xF0 and second < 0x90):  # longer than it need be
+        return 0
+    if (first == 0xED and second > 0x9F) or (first == 0xF4 and second > 0x8F):  # a surrogate, or beyond Unicode
+        return 0
+    place += 2
+    for _ in range((first >= 0xE0) + (first >= 0xF0)):
+        if data[place] & 0xC0 != 0x80:
             return 0
         place += 1
+    return place
 
 
 @njit(cache=True)
@@ -295,22 +297,18 @@ def _after_number(data, place):  # type: ignore[no-untyped-def]
     """One without an exponent: whoever called stumbles over its ``e``."""
     place += data[place] == _MINUS
     first = place
-    place = _after_digits(data, first)
+    while _is_digit(data[place]):
+        place += 1
     if place == first or (place > first + 1 and data[first] == _ZERO):
         return 0
     if data[place] == _POINT:
         point = place
-        place = _after_digits(data, point + 1)
+        place += 1
+        while _is_digit(data[place]):
+            place += 1
         if place == point + 1:
             return 0
     return place if place - first <= _DIGITS else 0
-
-
-@njit(cache=True)
-def _after_digits(data, place):  # type: ignore[no-untyped-def]
-    while _is_digit(data[place]):
-        place += 1
-    return place
 
 
 @njit(cache=True)

@@ -1,10 +1,11 @@
 """What the kernels find over many prompts at once is what the plain functions find in each."""
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from klear_data.contamination import CLEAN, Detector, DetectorOptions, Item, Problem
-from klear_data.curation.kernels import fold
+from klear_data.curation.kernels import fold, fold_utf8
 from klear_data.text import normalise
 
 BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2003\u2028"
@@ -23,6 +24,14 @@ def pieces(data, ends):
 @given(TEXTS)
 def test_folding_many_texts_is_normalising_each(texts):
     data, ends = fold(texts)
+    assert pieces(data, ends) == [normalise(text) for text in texts]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text(alphabet=LETTERS.filter(lambda sign: sign.isprintable()), max_size=30), min_size=1, max_size=8))
+def test_folding_utf8_is_normalising_each(texts):
+    encoded = [text.encode() for text in texts]
+    data, ends = fold_utf8(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(list(map(len, encoded))))
     assert pieces(data, ends) == [normalise(text) for text in texts]
 
 

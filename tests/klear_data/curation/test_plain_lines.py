@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from klear_data.curation.plain_lines.kernels import scan
 from klear_data.filters import is_gold
 from klear_data.records import plain_columns
-from klear_data.text import normalise
 
 RECORD = {
     "schema": "klear/1",
     "id": "74a9ccb79e9c832d",
     "data_source": "toy",
     "ability": "math",
-    "prompt": [{"role": "user", "content": 'Solve $\\frac{x}{2}$ = "1"\n\tfor x.'}],
+    "prompt": [{"role": "user", "content": 'Löse 数: $\\frac{x}{2}$ = "1"\n\tfor x.'}],
     "reward_model": {"style": "rule", "ground_truth": "\\frac12"},
     "extra_info": {"index": 3, "x": [True, False, None, -0.5, {"y": []}, {}], "z": "a/b"},
 }
@@ -26,7 +25,7 @@ PLAIN = orjson.dumps(RECORD)
 PIECES = [
     *(sign.encode() for sign in '{}[],:"\\01-\t\r\0\x7f é'),
     *rb'\u0041 \n 01 1.5 1. 1e9 1234567890123456 null nul "id": "curation":{}, "ability":"code",'.split(),
-    b"\xff",
+    *(b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xe0\x80\x80", b"\xf0\x9f\x98\x80", b"\xf4\x90\x80\x80", b"\xe6\x95"),
     b"{{" * 40,
 ]
 
@@ -36,33 +35,30 @@ def texts(data, ends):
 
 
 def read(lines):
-    """``None`` for each line that is not plain, else prompt, gold, source."""
+    """``None`` for each line that is not plain, else prompt and source."""
     found = scan(lines)
     prompts = [text.tobytes().decode() for text in texts(found.prompts, found.prompt_ends)]
-    columns = zip(prompts, texts(found.golds, found.gold_ends), found.sources, found.surely_golden, strict=True)
+    columns = zip(prompts, found.sources, strict=True)
     return [next(columns) if plain else None for plain in found.plain]
 
 
 def check(line, got):
     """What was read from a plain line is in it."""
-    record = orjson.loads(line)
-    plain = plain_columns([record])
+    plain = plain_columns([orjson.loads(line)])
     assert plain is not None
     assert plain.abilities == {"math"}
-    prompt, gold, source, golden = got
-    assert (prompt, gold.decode(), source) == (plain.prompts[0], plain.golds[0], plain.sources[0])
-    assert is_gold(plain.golds[0]) or not golden
-    assert len(normalise(prompt)) > 1
+    assert got == (plain.prompts[0], plain.sources[0])
+    assert is_gold(plain.golds[0])
+    assert len(got[0].strip()) > 1
     assert line.endswith(b"}")
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\t", " : ")])
 @pytest.mark.parametrize("order", [1, -1])
 def test_records_are_plain_in_any_order_and_spacing(separators, order):
-    line = json.dumps(dict(list(RECORD.items())[::order]), separators=separators).encode()
+    line = json.dumps(dict(list(RECORD.items())[::order]), separators=separators, ensure_ascii=False).encode()
     (got,) = read([line])
     check(line, got)
-    assert got[3]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +74,7 @@ def test_records_are_plain_in_any_order_and_spacing(separators, order):
         {"prompt": [{"role": "user", "content": 3}]},
         {"prompt": [{"role": "system", "content": "Solve it."}]},
         {"prompt": [{"role": "user", "content": " -\n"}]},
-        {"prompt": [{"role": "user", "content": "Löse das"}]},
+        {"prompt": [{"role": "user", "content": "\u3000\u3000é"}]},
         {"prompt": RECORD["prompt"] * 2},
         {"reward_model": {}},
         {"reward_model": "1"},
@@ -103,21 +99,24 @@ def test_a_record_without_one_of_its_keys_is_plain_only_if_it_can_do_without(nam
     assert (read([b'"', line])[1] is not None) == (name == "extra_info")
 
 
-def test_golds_that_say_that_there_is_none_are_left_to_be_asked():
-    lines = [orjson.dumps({**RECORD, "reward_model": {"ground_truth": gold}}) for gold in ("", "-", " NotFound", "x")]
-    assert [got[1:2] + got[3:] for got in read(lines)] == [
-        (b"", False),
-        (b"-", False),
-        (b" NotFound", False),
-        (b"x", False),
-    ]
+@pytest.mark.parametrize("gold", ["", "-", " NotFound", "x", "né" * 20])
+def test_golds_that_may_say_that_there_is_none_are_left_alone(gold):
+    assert read([orjson.dumps({**RECORD, "reward_model": {"ground_truth": gold}})]) == [None]
 
 
 def test_equal_golds_have_equal_hashes_and_others_do_not():
-    golds = ["7", "7", "8", "", "\\frac12", "\\frac13", "77"]
-    hashes = scan([orjson.dumps({**RECORD, "reward_model": {"ground_truth": gold}}) for gold in golds]).gold_hashes
-    assert [hashes.tolist().index(value) for value in hashes.tolist()] == [0, 0, 2, 3, 4, 5, 6]
+    golds = ["7", "7", "8", "\\frac12", "\\frac13", "77", "né" * 40]
+    hashes = scan([orjson.dumps({**RECORD, "reward_model": {"ground_truth": gold}}) for gold in golds]).golds.tolist()
+    assert [hashes.index(value) for value in hashes] == [0, 0, 2, 3, 4, 5, 6]
     assert 0 not in hashes
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
+def test_prompts_in_any_script_are_read_as_they_are(prompts):
+    lines = [json.dumps({**RECORD, "prompt": [{"role": "user", "content": f"it {text}"}]}, ensure_ascii=False)
+             for text in prompts if text.isprintable()]  # fmt: skip
+    for line, got in zip(lines, read([line.encode() for line in lines]), strict=True):
+        check(line.encode(), got)
 
 
 @settings(max_examples=1500, deadline=None)
