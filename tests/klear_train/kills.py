@@ -19,6 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401  (imported once, not by every child)
+from transformers.models.qwen3 import modeling_qwen3  # noqa: F401
+
 from klear_train.checkpoint import checkpoints
 from klear_train.sft import run_sft
 from tests.klear_train.two_processes import records, settings
@@ -83,6 +86,7 @@ def main(folder: Path, kills: int, seed: int, train: Callable[[Path, str], None]
             assert now >= reached, f"the checkpoint of step {reached} is gone; there is that of step {now}"
             reached = now
             resumed_from.append(now)
+            print(f"kill {len(resumed_from)}: the last complete checkpoint is that of step {now}", file=sys.stderr)
         else:
             assert child.exitcode == 0, f"a run that went on from step {reached} failed"
             check_same(folder, "killed")

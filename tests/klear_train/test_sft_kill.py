@@ -16,7 +16,7 @@ WHOLE = (
 )
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("kills", [5, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_killed_runs_go_on_to_the_same_bits(
     tiny_model: Path, toy_rows: list[dict[str, Any]], tmp_path: Path, kills: int
 ) -> None:
