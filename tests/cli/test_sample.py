@@ -91,6 +91,21 @@ def test_failures_are_counted_leave_with_code_4_and_are_tried_again_on_request(t
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
+def test_a_prompt_beyond_the_context_is_kept_marked_and_counted(tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(lines(problems(3)))
+
+    def small(request, _):
+        return (400, {}, b"maximum context length") if request["messages"][0]["content"] == "1 + 1?" else None
+
+    with serving(ApiServer(behaviour=small)) as server:
+        result = klear(tmp_path, over_http(server, "--report", "report.json"))
+    assert result.returncode == 0, result.stderr
+    records = parsed(result.stdout)
+    assert [record["sampling"].get("prompt_too_long") for record in records] == [None, True, None]
+    assert [one["completion"] for one in records[1]["rollouts"]] == ["", ""]
+    assert json.loads((tmp_path / "report.json").read_bytes())["prompts_too_long"] == 1
+
+
 def test_a_server_that_goes_for_good_keeps_what_is_finished(tmp_path):
     (tmp_path / "in.jsonl").write_bytes(lines(problems(400)))
     server = ApiServer(delay_s=0.02)
