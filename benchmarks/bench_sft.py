@@ -28,7 +28,7 @@ from sft_runs import Stamped, run_child
 SHAPES: dict[str, dict[str, Any]] = {
     # hidden, layers, heads, vocabulary; packing and steps
     "tiny": {"shape": (128, 4, 4, None), "pack_tokens": 512, "rows": 8, "micro": 4, "steps": 24},
-    "28M": {"shape": (384, 8, 6, 32_000), "pack_tokens": 512, "rows": 4, "micro": 4, "steps": 7},
+    "28M": {"shape": (384, 8, 6, 32_000), "pack_tokens": 512, "rows": 2, "micro": 2, "steps": 7},
 }
 TRAINERS = ("klear", "trl-packed", "trl-padded", "trl-grouped")
 WARM_STEPS = 3
