@@ -79,7 +79,8 @@ class LossSection(Section):
     """α of the likelihood of correct rollouts."""
     old_logprobs: Literal["auto", "sampler", "trainer"] = "auto"
     """π_old of the ratio: as the sampler gave it, or computed again by the trainer before the step's first update
-    (one forward pass more). auto: the trainer's for vllm, whose kernels round otherwise, else the sampler's."""
+    (one forward pass more). auto: the sampler's where it samples the policy itself (transformers, one process,
+    float32), else the trainer's, as a copy or other kernels round otherwise."""
     mismatch: Literal["none", "truncate", "mask"] = "truncate"
     """Where the trainer's π_old differs from what was sampled from: weight by min(π_old/π_sampler, mismatch_cap)
     (truncated importance sampling), leave out what lies outside [mismatch_floor, mismatch_cap], or nothing. Without
