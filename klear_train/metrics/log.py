@@ -18,9 +18,13 @@ class StepLog:
         if resumed_step is not None and path.is_file():
             rows = (_parsed(line) for line in path.read_text(encoding="utf-8").splitlines())
             kept = [row for row in rows if row is not None and row["step"] <= resumed_step]
-        self._file = path.open("w", encoding="utf-8")
+        # Beside and renamed: a kill in the middle must not lose the lines that are kept.
+        half = path.with_name(f".writing_{path.name}")
+        self._file = half.open("w", encoding="utf-8")
         for row in kept:
             self._put(row)
+        self._file.flush()
+        half.replace(path)
 
     def write(self, row: Row) -> None:
         self._put(row)

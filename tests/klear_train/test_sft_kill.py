@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from klear_train.metrics.log import StepLog
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = (
@@ -36,3 +40,20 @@ def test_killed_runs_go_on_to_the_same_bits(
     assert found["finished"] >= 1
     if kills > 20:
         assert len(set(found["resumed_from"])) > 3, "kills at few moments only"
+
+
+def open_for_ever(path: Path) -> None:
+    while True:
+        StepLog(path, resumed_step=1999)
+
+
+def test_metrics_that_are_kept_on_resuming_survive_a_kill_while_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": step, "x": "y" * 200}) + "\n" for step in range(2000)))
+    for number in range(20):
+        child = multiprocessing.get_context("fork").Process(target=open_for_ever, args=(path,))
+        child.start()
+        time.sleep(0.03 + 0.002 * number)
+        child.kill()
+        child.join()
+        assert len(path.read_text().splitlines()) == 2000
