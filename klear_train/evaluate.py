@@ -67,10 +67,8 @@ def evaluate(
         max_tokens=config.rollout.max_tokens,
         seed=config.seed,
     )
-    mine = partial(
-        sample_groups, engine, chosen[world.rank :: world.size], params, judges=judges, pool=pool, config=config
-    )  # fmt: skip
-    groups = sample_together(world, mine, where="evaluation")
+    sample = partial(sample_groups, engine, params=params, judges=judges, pool=pool, config=config)
+    groups = sample_together(world, chosen, sample, where="evaluation")
     row: dict[str, float] = {}
     for ability, accuracy in accuracy_by(groups, lambda record: record["ability"]).items():
         row |= {f"eval_{ability}": accuracy.mean, f"eval_{ability}_half_width": accuracy.half_width}

@@ -229,16 +229,15 @@ def collect(parts: Parts, records: list[dict[str, Any]], state: Position) -> lis
         # The number of prompts taken never repeats, so a record that comes again gets new draws.
         params = sampling(config, seed=config.seed * 1_000_000_007 + state.prompts)
         state.prompts += len(chosen)
-        mine = partial(
+        sample = partial(
             sample_groups,
             parts.follower.engine,
-            chosen[world.rank :: world.size],
-            params,
+            params=params,
             judges=parts.judges,
             pool=parts.pool,
             config=config,
         )
-        groups += sample_together(world, mine, where=f"step {state.step + 1}")
+        groups += sample_together(world, chosen, sample, where=f"step {state.step + 1}")
         if sum(group.has_signal for group in groups) >= config.rollout.prompts_per_step:
             break
     return groups

@@ -11,17 +11,22 @@ from klear_data.errors import KlearError
 from klear_train.distributed import World
 from klear_train.rollout.types import Group
 
+Record = dict[str, Any]
+
 
 class SamplerFailed(KlearError):
     """The rollout engine of a process died; all processes of the run raise this together."""
 
 
-def sample_together(world: World, sample: Callable[[], Sequence[Group]], *, where: str) -> list[Group]:
-    """The groups that ``sample`` returns on each rank, on all ranks; see :func:`share_groups`.
+def sample_together(
+    world: World, records: Sequence[Record], sample: Callable[[Sequence[Record]], Sequence[Group]], *, where: str
+) -> list[Group]:
+    """The groups of all records on all ranks, each rank having sampled its share; see :func:`share_groups`.
 
     Args:
         world: the processes of the run.
-        sample: samples this rank's share of the prompts, without waiting for other ranks.
+        records: what is sampled, the same on every rank.
+        sample: samples some of them, without waiting for other ranks.
         where: the step, for the message.
 
     Raises:
@@ -30,7 +35,7 @@ def sample_together(world: World, sample: Callable[[], Sequence[Group]], *, wher
     groups: Sequence[Group] = []
     failure: Exception | None = None
     try:
-        groups = sample()
+        groups = sample(records[world.rank :: world.size])
     except (KlearError, RuntimeError, OSError, ValueError, MemoryError) as error:
         failure = error
     # Told before the groups are exchanged: a rank that only left would keep the others waiting.
@@ -40,7 +45,7 @@ def sample_together(world: World, sample: Callable[[], Sequence[Group]], *, wher
             f"{where}: the rollout engine failed ({reasons[0]}); expected rollouts; the steps before are in "
             "checkpoints/: mend the cause (memory, mostly) and go on with --resume"
         ) from failure
-    return share_groups(world, groups)
+    return share_groups(world, groups, records)
 
 
 def _reason(error: Exception) -> str:
@@ -57,12 +62,14 @@ def gather(world: World, value: Any) -> list[Any]:
     return found
 
 
-def share_groups(world: World, groups: Sequence[Group]) -> list[Group]:
+def share_groups(world: World, groups: Sequence[Group], records: Sequence[Record]) -> list[Group]:
     """The groups of all ranks, in the order in which one process would have sampled them.
 
-    Rank r samples every ``world.size``-th prompt from the r-th on. Sharing the rollouts themselves (eight bytes a
-    token) lets every minibatch be dealt out evenly, and makes it the same for any number of ranks.
+    Rank r samples every ``world.size``-th of ``records`` from the r-th on. Sharing the rollouts themselves (eight bytes
+    a token) lets every minibatch be dealt out evenly, and makes it the same for any number of ranks. The records stay
+    where they are: the tests of a code problem can be megabytes, and every rank has them.
     """
-    parts = gather(world, list(groups))
+    parts = gather(world, [(group.rollouts, group.has_signal) for group in groups])
     longest = max(map(len, parts))
-    return [part[at] for at in range(longest) for part in parts if at < len(part)]
+    shared = [part[at] for at in range(longest) for part in parts if at < len(part)]
+    return [Group(record, *found) for record, found in zip(records, shared, strict=True)]

@@ -141,14 +141,14 @@ def one_of_two(folder: str, rank: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", 2), rank=rank, world_size=2)
 
-    def sample() -> list[Any]:
+    def sample(records: Any) -> list[Any]:
         if rank == 1:
             raise RuntimeError("out of memory")
         return []
 
     with distributed.start() as world:
         try:
-            sample_together(world, sample, where="step 7")
+            sample_together(world, [], sample, where="step 7")
         except SamplerFailed as error:
             Path(folder, str(rank)).write_text(str(error))
         world.barrier()  # both are still in step
