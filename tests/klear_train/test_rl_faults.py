@@ -155,11 +155,12 @@ def one_of_two(folder: str, rank: int) -> None:
 
 
 def test_where_one_rank_s_sampler_dies_all_ranks_end_alike(tmp_path: Path) -> None:
-    ranks = [multiprocessing.get_context("fork").Process(target=one_of_two, args=(str(tmp_path), n)) for n in (0, 1)]
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=one_of_two, args=(str(tmp_path), n), daemon=True) for n in (0, 1)]
     for rank in ranks:
         rank.start()
     for rank in ranks:
-        rank.join(60)
+        rank.join(45)
         assert rank.exitcode == 0
     said = [(tmp_path / name).read_text() for name in "01"]
     assert said[0] == said[1]
