@@ -176,8 +176,10 @@ def _run(
         run.ledger.read -= curation.foreign
         run.ledger.notes.update(curation.notes())
 
-    # Cycles are rare here and batches are large: the collector would look at each batch many times for nothing.
-    gc.set_threshold(100_000)
+    # Cycles are rare here, batches are large and the benchmarks' index is larger: the collector would look at
+    # all of them many times for nothing.
+    gc.freeze()
+    gc.set_threshold(1_000_000)
     run.run(outcomes)
     if journal is not None:
         journal.remove()

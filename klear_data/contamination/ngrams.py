@@ -9,7 +9,7 @@ from typing import Any
 
 from klear_data.contamination.tokens import Tokeniser
 
-PLAIN_UP_TO = 10_000
+PLAIN_UP_TO = 5_000
 """So many texts are looked up in plain Python before the kernels are loaded, which takes as long as these do."""
 
 Tokens = Sequence[str]

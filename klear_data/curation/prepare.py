@@ -20,7 +20,7 @@ from klear_data.records import SCHEMA, Record, problem_of
 from klear_data.sources import to_record
 from klear_data.text import prompt_text
 
-KERNELS_AFTER = 10_000
+KERNELS_AFTER = 5_000
 """So many rows are looked at in plain Python before the kernels are loaded, which takes as long as these do."""
 
 MakeDetector = Callable[[], Detector]

@@ -11,7 +11,7 @@ import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate, islice, pairwise
+from itertools import islice, pairwise
 from typing import IO
 
 import orjson
@@ -67,7 +67,7 @@ class Spool:
         self._file.close()
 
     def add(self, ready: Prepared) -> list[int]:
-        """Append a batch's rows; the bytes that each takes in the file.
+        """Append a batch's rows; the bytes that each takes in the file, without a newline.
 
         Raises:
             UsageError: the file can't be written.
@@ -75,7 +75,7 @@ class Spool:
         lines, notes = ready.lines, b""
         if ready.notes:
             notes = to_line([[position, as_plain(note)] for position, note in ready.notes.items()])
-        lengths = [length + 1 for length in map(len, lines)]
+        lengths = list(map(len, lines))
         if notes:
             lengths[-1] += len(notes)
         data = memoryview(b"\n".join([*lines, notes]))
@@ -93,13 +93,17 @@ class Spool:
 
     def add_numbers(self, ready: Prepared, lengths: list[int]) -> None:
         """The part of :meth:`add` that stays in memory."""
+        import numpy as np
+
         self._firsts.append(len(self))
         self._names.append(ready.name)
-        self.offsets.extend(accumulate(lengths, initial=self.offsets.pop()))
+        self.offsets.frombytes((np.cumsum(np.array(lengths, np.int64) + 1) + self.offsets[-1]).tobytes())
         self.numbers.extend(ready.numbers)
         self.rollouts.extend(ready.rollouts)
         ids = self._source_ids
-        self.sources.extend([ids.setdefault(name, len(ids)) for name in ready.sources])
+        for source in dict.fromkeys(ready.sources):
+            ids.setdefault(source, len(ids))
+        self.sources.extend(map(ids.__getitem__, ready.sources))
         self.source_names.extend(islice(ids, len(self.source_names), None))
         self.keys += ready.keys
         self.golds.extend(ready.golds)

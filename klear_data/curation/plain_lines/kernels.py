@@ -37,16 +37,17 @@ _TEXT = np.array([32 <= byte < 128 and byte not in b'"\\' for byte in range(256)
 _MEANT = np.zeros(256, dtype=np.uint8)
 """What a character behind a backslash means, 0 for nothing."""
 _MEANT[list(b'"\\/bfnrt')] = list(b'"\\/\b\f\n\r\t')
-_TOP, _MESSAGE, _ANSWER = map(_words_table, (_NAMES, ("role", "content"), ("ground_truth",)))
+_TOP, _ANSWER = map(_words_table, (_NAMES, ("ground_truth",)))
 _WORDS = _words_table(("true", "false", "null"))
 _NULL = _WORDS[2]
-_KLEAR, _MATH, _USER = _words_table(('"klear/1"', '"math"', '"user"'))
+_KLEAR, _MATH, _ROLE, _USER, _CONTENT = _words_table(('"klear/1"', '"math"', '"role"', '"user"', '"content"'))
 
 
 def scan(lines: Sequence[bytes]) -> Scanned:
     """Read those of some lines that are plain; the lines come without their ``\\n``."""
-    data = b"\n".join([*lines, b""])  # no plain string goes past a newline, so no reader leaves its line
-    ends = np.cumsum(np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + 1)
+    # No plain string goes past a newline, so no reader leaves its line. One more in front: at place 0 nothing begins.
+    data = b"\n".join([b"", *lines, b""])
+    ends = np.cumsum(np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + 1) + 1
     plain = np.zeros(len(lines), dtype=np.bool_)
     prompts = np.empty(len(data), dtype=np.uint8)
     columns = np.empty((3, len(lines)), dtype=np.int64)
@@ -60,18 +61,18 @@ def scan(lines: Sequence[bytes]) -> Scanned:
 @njit(cache=True)
 def _scan(data, ends, plain, prompts, columns, golds):  # type: ignore[no-untyped-def]
     top = np.empty((len(_TOP), 2), dtype=np.int64)
-    message = np.empty((len(_MESSAGE), 2), dtype=np.int64)
+    question = np.empty(2, dtype=np.int64)
     answer = np.empty((len(_ANSWER), 2), dtype=np.int64)
-    count = prompt_end = first = 0
+    count = prompt_end = 0
+    first = 1
     for number, end in enumerate(ends):
         if (
-            _after_object(data, first, _TOP, top) == end - 1
+            _after_object(data, first, _TOP, top, question) == end - 1
             and _is_record(data, top)
-            and _asks_once(data, top[_PROMPT], message)
-            and _after_object(data, top[_REWARD, 0], _ANSWER, answer)
+            and _after_object(data, top[_REWARD, 0], _ANSWER, answer, question)
         ):
             golds[count] = _hashed_answer(data, answer[0])
-            prompt_after = _meant(data, message[1], prompts, prompt_end)
+            prompt_after = _meant(data, question, prompts, prompt_end)
             if golds[count] and _has_two_signs(prompts, prompt_end, prompt_after):
                 prompt_end = prompt_after
                 columns[0, count] = prompt_end
@@ -86,29 +87,16 @@ def _scan(data, ends, plain, prompts, columns, golds):  # type: ignore[no-untype
 @njit(cache=True)
 def _is_record(data, top):  # type: ignore[no-untyped-def]
     """Whether an object with these members is a record of a math problem, but for its prompt and its gold."""
-    if top[_LATER:, 1].any():
+    if top[_LATER:, 1].any() or not _is(data, top[_SCHEMA], _KLEAR) or not _is(data, top[_ABILITY], _MATH):
         return False
-    if not (_is(data, top[_SCHEMA], _KLEAR) and _is(data, top[_ABILITY], _MATH) and _opens(data, top[_ID], _QUOTE)):
+    if data[top[_ID, 0]] != _QUOTE or data[top[_PROMPT, 0]] != _OPEN_LIST or data[top[_SOURCE, 0]] != _QUOTE:
         return False
-    if not (_opens(data, top[_PROMPT], _OPEN_LIST) and _opens(data, top[_REWARD], _OPEN)):
-        return False
-    if top[_EXTRA, 1] and not (_opens(data, top[_EXTRA], _OPEN) or _is(data, top[_EXTRA], _NULL)):
-        return False
-    if not _opens(data, top[_SOURCE], _QUOTE):
+    if top[_EXTRA, 1] and data[top[_EXTRA, 0]] != _OPEN and not _is(data, top[_EXTRA], _NULL):
         return False
     place = top[_SOURCE, 0] + 1
     while _TEXT[data[place]]:
         place += 1
     return place == top[_SOURCE, 1] - 1  # a name with an escape is not plain
-
-
-@njit(cache=True)
-def _asks_once(data, span, message):  # type: ignore[no-untyped-def]
-    """Whether a list is one message of a user; the places of its members go into ``message``."""
-    place = _after_object(data, _after_blanks(data, span[0] + 1), _MESSAGE, message)
-    if place == 0 or _after_blanks(data, place) != span[1] - 1:
-        return False
-    return _is(data, message[0], _USER) and _opens(data, message[1], _QUOTE)
 
 
 @njit(cache=True)
@@ -162,12 +150,6 @@ def _is(data, span, word):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _opens(data, span, sign):  # type: ignore[no-untyped-def]
-    """Whether there is a value and it begins with this sign."""
-    return span[1] > 0 and data[span[0]] == sign
-
-
-@njit(cache=True)
 def _is_digit(byte):  # type: ignore[no-untyped-def]
     return 48 <= byte <= 57
 
@@ -176,7 +158,7 @@ def _is_digit(byte):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _after_object(data, place, names, found):  # type: ignore[no-untyped-def]
+def _after_object(data, place, names, found, question):  # type: ignore[no-untyped-def]
     """From where to where its members of these names stand goes into ``found``; none may be there twice."""
     found[:] = 0
     if data[place] != _OPEN:
@@ -189,7 +171,7 @@ def _after_object(data, place, names, found):  # type: ignore[no-untyped-def]
         ):
             name += 1
         first = _after_key(data, place)
-        place = _after_value(data, first)
+        place = _after_question(data, first, question) if name == _PROMPT else _after_value(data, first)
         if place == 0 or (name < len(names) and found[name, 1]):
             return 0
         if name < len(names):
@@ -199,6 +181,30 @@ def _after_object(data, place, names, found):  # type: ignore[no-untyped-def]
         if data[place] != _COMMA:
             return place + 1 if data[place] == _CLOSE else 0
         place = _after_blanks(data, place + 1)
+
+
+@njit(cache=True)
+def _after_question(data, place, question):  # type: ignore[no-untyped-def]
+    """A list of one message, of a user; from where to where its content stands goes into ``question``."""
+    place = _after_sign(data, _after_sign(data, place, _OPEN_LIST), _OPEN)
+    place = _after_sign(data, _after_word(data, place, _ROLE), _COLON)
+    place = _after_sign(data, _after_word(data, place, _USER), _COMMA)
+    question[0] = _after_sign(data, _after_word(data, place, _CONTENT), _COLON)
+    question[1] = _after_string(data, question[0])
+    place = _after_sign(data, _after_blanks(data, question[1]), _CLOSE)
+    return place + 1 if data[place] == _CLOSE_LIST else 0
+
+
+@njit(cache=True)
+def _after_word(data, place, word):  # type: ignore[no-untyped-def]
+    """A word and the blanks."""
+    return _after_blanks(data, place + word[0]) if _begins(data, place, word) else 0
+
+
+@njit(cache=True)
+def _after_sign(data, place, sign):  # type: ignore[no-untyped-def]
+    """A sign and the blanks."""
+    return _after_blanks(data, place + 1) if data[place] == sign else 0
 
 
 @njit(cache=True)
@@ -250,11 +256,7 @@ def _after_scalar(data, place):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _after_key(data, place):  # type: ignore[no-untyped-def]
     """A key, its colon and the blanks: where the value begins."""
-    place = _after_string(data, place)
-    if place == 0:
-        return 0
-    place = _after_blanks(data, place)
-    return _after_blanks(data, place + 1) if data[place] == _COLON else 0
+    return _after_sign(data, _after_blanks(data, _after_string(data, place)), _COLON)
 
 
 @njit(cache=True)
