@@ -117,10 +117,10 @@ def shower(settings: Settings) -> tuple[str | None, Callable[[list[dict[str, Any
         from klear_data.generate.openai_backend import shown
 
         return "the server puts the messages into its model's chat template", shown
-    from klear_data.generate.transformers_backend import load_tokenizer, prompt_text, template_note
+    from klear_data.generate.transformers_backend import checked_text, load_tokenizer, template_note
 
     tokenizer = load_tokenizer(settings.model)
-    return template_note(tokenizer), lambda messages: prompt_text(tokenizer, messages)
+    return template_note(tokenizer), lambda messages: checked_text(tokenizer, messages)
 
 
 class EngineWhenNeeded:

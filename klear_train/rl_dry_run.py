@@ -40,7 +40,7 @@ def rl_dry_run(
     check_records(records, heldout)
     tokenizer, model = tokenizer_of(config.model), empty_model(config)
     records = that_fit(records, model, tokenizer, max_tokens=config.rollout.max_tokens)
-    lengths = [len(encode_prompt(tokenizer, record["prompt"])) for record in records]
+    lengths = [len(encode_prompt(tokenizer, record["prompt"], of=f"record {record['id']}")) for record in records]
     longest = max(lengths) + config.rollout.max_tokens
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokens = max(config.micro_batch_tokens, longest)

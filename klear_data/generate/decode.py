@@ -9,10 +9,12 @@ rollouts, keys and values go into buffers that are not copied at each step, and 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from klear_data.errors import UsageError
 from klear_data.generate.types import FinishReason, SamplingParams
 
 if TYPE_CHECKING:
@@ -89,6 +91,11 @@ def decode(
             for row, token, logprob in zip(alive, next_R.tolist(), logprob_R.tolist(), strict=True):
                 if limits[row] == 0:  # ended earlier, still in the batch
                     continue
+                if math.isnan(logprob):
+                    raise UsageError(
+                        f"record {rows[row].record_id}: the model's logits are no numbers; expected finite ones; its "
+                        "weights are broken, or too large for the type: try --dtype float32"
+                    )
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
                 limits[row] -= 1
@@ -183,7 +190,10 @@ class Draws:
     def __init__(self, names: list[str]) -> None:
         import numpy as np
 
-        keys = (int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "big") for name in names)
+        keys = (
+            int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest(), "big")
+            for name in names
+        )
         self._generators = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
         self._block = np.empty((len(names), 0))
         self._used = 0

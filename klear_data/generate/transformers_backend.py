@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from klear_data.errors import UsageError, require
+from klear_data.errors import RecordError, UsageError, require
 from klear_data.generate.decode import Row, decode
 from klear_data.generate.types import Completion, FinishReason, Prompt, Sampled, SamplingParams
 
@@ -37,11 +37,16 @@ def load_model_and_tokenizer(
     torch = require("torch", extra="train", needed_by="loading a model")
     transformers = require("transformers", extra="train", needed_by="loading a model")
     transformers.utils.logging.disable_progress_bar()  # loading is not what the user waits for
+    safetensors = require("safetensors", extra="train", needed_by="loading a model")
     tokenizer = load_tokenizer(path)
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype, **(overrides or {}))
-    except (OSError, ValueError, KeyError) as error:
-        raise _not_loaded(path, error) from error
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=dtype, ignore_mismatched_sizes=True, output_loading_info=True, **(overrides or {})
+        )
+    # RuntimeError: a torch archive that breaks off
+    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+        raise not_loaded(path, error) from error
+    _check_weights(path, found)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise UsageError(
             f"{path}: the tokenizer has {len(tokenizer)} tokens but the model embeds "
@@ -63,14 +68,31 @@ def load_tokenizer(path: str | Path) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(str(path))
     except (OSError, ValueError, KeyError) as error:
-        raise _not_loaded(path, error) from error
+        raise not_loaded(path, error) from error
 
 
-def _not_loaded(path: str | Path, error: Exception) -> UsageError:
+def not_loaded(path: str | Path, error: Exception) -> UsageError:
+    """The error for a model folder that transformers can't make a model of."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return UsageError(
         f"{path}: the model can't be loaded ({reason}); expected a causal language model with its tokenizer; check "
         "the path or the id"
+    )
+
+
+def _check_weights(path: str | Path, found: Mapping[str, Any]) -> None:
+    """Raise UsageError if weights of the model are not in its files: transformers would draw them at random."""
+    other = sorted(found["mismatched_keys"])
+    missing = sorted(found["missing_keys"])
+    if other:
+        name, there, wanted = other[0]
+        problem = f"{len(other)} weights have another shape, {name} {tuple(there)} and not {tuple(wanted)}"
+    elif missing:
+        problem = f"{len(missing)} weights are not in its files, {missing[0]} among them"
+    else:
+        return
+    raise UsageError(
+        f"{path}: {problem}; expected weights of the model that config.json describes; copy or download all of it anew"
     )
 
 
@@ -94,20 +116,44 @@ def template_note(tokenizer: Any) -> str | None:
     return "the tokenizer has no chat template: the messages' texts are used, each followed by an empty line"
 
 
-def encode_prompt(tokenizer: Any, messages: list[dict[str, Any]]) -> list[int]:
+def encode_prompt(tokenizer: Any, messages: list[dict[str, Any]], *, of: str = "a prompt") -> list[int]:
     """Token ids of a chat up to where the assistant begins; see :func:`template_note` for plain tokenizers.
 
     A template that opens ``<think>`` itself leaves it in the prompt: the completion then starts inside it.
+
+    Raises:
+        RecordError: the template refuses the messages of ``of``.
+        UsageError: the template can't be read.
     """
     templated = template_note(tokenizer) is None  # the template writes the special tokens itself
-    return list(tokenizer(prompt_text(tokenizer, messages), add_special_tokens=not templated).input_ids)
+    text = checked_text(tokenizer, messages, of=of)
+    return list(tokenizer(text, add_special_tokens=not templated).input_ids)
+
+
+def checked_text(tokenizer: Any, messages: list[dict[str, Any]], *, of: str = "a prompt") -> str:
+    """As :func:`prompt_text`, with errors of the template as errors of :func:`encode_prompt`."""
+    jinja2 = require("jinja2", extra="train", needed_by="a chat template")
+    try:
+        return prompt_text(tokenizer, messages)
+    except jinja2.TemplateSyntaxError as error:
+        raise UsageError(
+            f"the model's chat template: it can't be read ({error}); expected a Jinja template; mend it, or take the "
+            "tokenizer's files of the model's publisher"
+        ) from error
+    except jinja2.TemplateError as error:
+        raise RecordError(
+            f"{of}: the chat template refuses its messages ({error}); expected turns it knows; mend the record, or "
+            "leave out --system"
+        ) from error
 
 
 def prompt_text(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
     """A chat as the text that :func:`encode_prompt` makes tokens of."""
     if template_note(tokenizer) is not None:
-        return "".join(message["content"] + "\n\n" for message in messages)
-    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        text = "".join(message["content"] + "\n\n" for message in messages)
+    else:
+        text = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair, which no tokenizer takes: "?"
 
 
 def generate(
@@ -154,7 +200,7 @@ def generate_window(
     """
     eos_ids = end_tokens(model, tokenizer)
     room: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    encoded = [encode_prompt(tokenizer, prompt.messages) for prompt in window]
+    encoded = [encode_prompt(tokenizer, one.messages, of=f"record {one.record_id}") for one in window]
     written: list[list[Completion]] = [[] for _ in window]
     finished: list[tuple[int, Sampled]] = []
 

@@ -43,7 +43,7 @@ class SamplingParams:
 
     def seed_of(self, record_id: str, index: int) -> int:
         """A rollout's own seed, for engines that take one a request: 31 bits, which every server accepts."""
-        name = f"{self.seed}/{record_id}/{index}".encode()
+        name = f"{self.seed}/{record_id}/{index}".encode("utf-8", "surrogatepass")
         return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big") >> 1
 
 

@@ -76,7 +76,7 @@ class VLLMEngine:
         return len(self._requests) < self._most_requests
 
     def submit(self, number: int, prompt: Prompt) -> None:
-        ids = encode_prompt(self._tokenizer, prompt.messages)
+        ids = encode_prompt(self._tokenizer, prompt.messages, of=f"record {prompt.record_id}")
         indices = range(prompt.first_index, prompt.first_index + self.params.n)
         room = self._room - len(ids)
         if room <= 0:
