@@ -14,6 +14,7 @@ import torch
 from klear_train.config import to_toml
 from klear_train.memory import Estimate, estimate
 from klear_train.model import lora, tokenizer_of
+from klear_train.model.load import without_weights
 from klear_train.plan import Plan
 from klear_train.settings import RLConfig, SFTConfig
 from klear_train.tokens import TokenStore, build_token_store, check_vocabulary
@@ -63,11 +64,9 @@ def dry_run(config: SFTConfig, data: Iterable[dict[str, Any]], *, devices: int =
 
 def empty_model(config: SFTConfig | RLConfig) -> Any:
     """The model without weights, with the adapters that the run would train."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config.model.path), dtype=torch.float32)
-        if isinstance(config, SFTConfig) and config.lora.rank:
+    model = without_weights(config.model.path)
+    if isinstance(config, SFTConfig) and config.lora.rank:
+        with torch.device("meta"):
             lora.add(model, config.lora)
     return model
 

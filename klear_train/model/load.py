@@ -11,7 +11,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from klear_data.errors import UsageError
-from klear_data.generate.transformers_backend import load_model_and_tokenizer, load_tokenizer
+from klear_data.generate.transformers_backend import load_model_and_tokenizer, load_tokenizer, not_loaded
 from klear_train.distributed import World
 from klear_train.model import attention, lora
 from klear_train.model.policy import Policy, check_documents_stay_apart
@@ -91,15 +91,43 @@ def tokenizer_of(config: ModelSection) -> Any:
     return tokenizer
 
 
+def read_config(path: str) -> Any:
+    """The model's config.
+
+    Raises:
+        UsageError: it can't be read, or is of a kind that transformers doesn't know.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise not_loaded(path, error) from error
+
+
+def without_weights(path: str) -> Any:
+    """The model on torch's ``meta`` device: shapes, and no memory.
+
+    Raises:
+        UsageError: as :func:`read_config`, or it is no causal language model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(path)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except ValueError as error:
+        raise not_loaded(path, error) from error
+
+
 def check_config(path: str, tokenizer: Any) -> None:
     """What can be told before gigabytes are read.
 
     Raises:
         UsageError: the weights are quantised, or the tokenizer has tokens that the model does not know.
     """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(path)
+    config = read_config(path)
     kind = getattr(config, "quantization_config", None)
     if kind is not None:
         method = kind.get("quant_method", "") if isinstance(kind, dict) else type(kind).__name__
@@ -124,12 +152,9 @@ def _load_whole(config: ModelSection, *, dtype: str, device: str | None = None) 
 
 def _load_empty(config: ModelSection) -> tuple[Any, Any]:
     """The same model with weights that are not there yet: memory is promised, not used, until shards arrive."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     if config.threads:
         torch.set_num_threads(config.threads)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config.path), dtype=torch.float32)
+    model = without_weights(config.path)
     model.to_empty(device="cpu")
     model.tie_weights()
     return model, load_tokenizer(config.path)

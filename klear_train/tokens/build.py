@@ -6,6 +6,7 @@ records, the tokenizer and the settings alone, not on the number of processes.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -224,7 +225,10 @@ def _batches(records: Iterable[dict[str, Any]], digest: Any) -> Iterator[Batch]:
 
 
 def _json(messages: Any) -> bytes:
-    return orjson.dumps(messages, default=repr)
+    try:
+        return orjson.dumps(messages, default=repr)
+    except TypeError:  # half a surrogate pair, which no tokenizer takes: "?", as in exported files
+        return json.dumps(messages, ensure_ascii=False, default=repr).encode("utf-8", "replace")
 
 
 def _counted(batches: Iterable[Batch], counts: dict[str, int]) -> Iterator[Batch]:

@@ -53,6 +53,7 @@ def test_overrides_go_before_the_file_and_the_file_before_the_recipe(tmp_path: P
         ("sft", ["pack_token=9"], r"did you mean 'pack_tokens'\?"),
         ("sft", ["zzz=1"], r"unknown key 'zzz'; expected one of .*remove it"),
         ("sft", ["optim.lr=-1"], r"optim\.lr = -1 won't do \(Input should be greater than 0\)"),
+        ("sft", ["optim.lr=1e400"], r"optim\.lr = inf won't do \(Input should be a finite number\)"),
         ("rl", ["loss.kind=ppo"], r"loss\.kind = 'ppo' won't do"),
         ("sft", ["optim"], r"--set optim: no assignment; expected a\.b=value"),
         ("sft", ["optim=3"], r"optim = 3 won't do"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from klear_train.memory import estimate, layer_bytes
 from klear_train.model import attention, hidden_states_TD
 from klear_train.packing import Example, collate
 from klear_train.settings import SFTConfig
-from klear_train.tiny import make_tokenizer
+from klear_train.tiny import make_tiny_model, make_tokenizer
 
 
 def records(count: int) -> list[dict[str, Any]]:
@@ -129,3 +130,11 @@ def test_adapters_need_gradients_for_themselves_only(tiny_model: Path) -> None:
     settings = config(tiny_model, "lora.rank=4")
     memory = estimate(empty_model(settings), settings, devices=1)
     assert 0 < memory.gradients < memory.weights / 2
+
+
+def test_a_model_of_an_unknown_kind_is_said_clearly(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model", hidden_size=32, num_layers=2, num_heads=2)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"model_type": "unheard"}))
+    with pytest.raises(UsageError, match=r"the model can't be loaded \(The checkpoint .*`unheard`"):
+        dry_run(config(folder), records(3))

@@ -60,6 +60,11 @@ def test_an_example_is_what_tokenising_its_messages_gives(tmp_path: Path) -> Non
     assert store.largest_token == max(max(example.tokens) for example in expected)
 
 
+def test_half_a_surrogate_pair_is_a_question_mark(tmp_path: Path) -> None:
+    halved, plain = (build(tmp_path / name, [record(0, f"A{one}")]) for name, one in (("a", "\ud83d"), ("b", "?")))
+    np.testing.assert_array_equal(halved.example(0).tokens, plain.example(0).tokens)
+
+
 def test_examples_know_their_record(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("klear_train.tokens.build.BATCH_RECORDS", 2)
     records = [record(0, "x" * 500), record(1, "A"), record(2, "A", "B"), record(3, "A"), record(4, "A")]
