@@ -32,7 +32,7 @@ def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any, *, max_t
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if room is None:
         return records
-    left = [room - len(encode_prompt(tokenizer, record["prompt"])) for record in records]
+    left = [room - len(encode_prompt(tokenizer, record["prompt"], of=f"record {record['id']}")) for record in records]
     fitting = [record for record, tokens in zip(records, left, strict=True) if tokens > 0]
     if not fitting:
         raise RecordError(
@@ -54,12 +54,25 @@ def that_fit(records: list[dict[str, Any]], model: Any, tokenizer: Any, *, max_t
 
 def check_same_everywhere(world: World, records: list[dict[str, Any]]) -> None:
     """Raise RecordError unless all processes read the same records: each samples its share of them."""
-    digest = hashlib.sha256("\n".join(record["id"] for record in records).encode()).hexdigest()
-    found = gather(world, (len(records), digest))
+    found = gather(world, (len(records), digest(records)))
     if len(set(found)) > 1:
         raise RecordError(
             f"--data: the processes of this run read different records ({', '.join(str(n) for n, _ in found)}); "
             "expected the same on each; give a file that all can read, not a pipe"
+        )
+
+
+def digest(records: list[dict[str, Any]]) -> str:
+    """What the records are and in which order, by their ids, in 64 hex digits."""
+    return hashlib.sha256("\n".join(record["id"] for record in records).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def check_same_as_before(saved: str | None, records: list[dict[str, Any]]) -> None:
+    """Raise UsageError unless a checkpoint's :func:`digest` is that of these records: its data position counts them."""
+    if saved is not None and saved != digest(records):
+        raise UsageError(
+            "--data: --resume with other records; expected those the run began with, in their order; give the same "
+            "file, or start in a new --out"
         )
 
 

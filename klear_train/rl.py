@@ -30,7 +30,14 @@ from klear_train.minibatch import minibatches
 from klear_train.model import Policy, load_policy
 from klear_train.optim import Stepper, TrainingStopped
 from klear_train.policy_update import accumulate_gradient
-from klear_train.preflight import check_same_everywhere, check_settings, that_fit, warn
+from klear_train.preflight import (
+    check_same_as_before,
+    check_same_everywhere,
+    check_settings,
+    digest,
+    that_fit,
+    warn,
+)
 from klear_train.prompts import take
 from klear_train.rescore import mismatch_figures, rescored
 from klear_train.rollout import Group, Judge, check_records, make_judges, sample_groups
@@ -87,6 +94,7 @@ def run_rl(
         state = Position()
         if checkpoint is not None:
             _, saved = load_checkpoint(checkpoint, model=policy, optimizer=parts.stepper.optimizer, rank=world.rank)
+            check_same_as_before(saved.pop("records", None), records)
             parts.stepper.restore(saved.pop("stepper"))
             parts.signs.skipped = parts.stepper.skipped
             state = Position(**saved)
@@ -104,7 +112,7 @@ def train(
     with parts.saving as saving:
 
         def save(position: Position) -> None:
-            everything = {**asdict(position), "stepper": parts.stepper.state()}
+            everything = {**asdict(position), "stepper": parts.stepper.state(), "records": digest(records)}
             saving.save(position.step, model=parts.policy, optimizer=parts.stepper.optimizer, position=everything)
 
         gap = parts.follower.catch_up(state.step)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from klear_data.errors import RecordError
+from klear_data.errors import RecordError, UsageError
 from klear_data.generate.types import Completion, Sampled
 from klear_train import distributed
 from klear_train.distributed import World
@@ -81,6 +81,9 @@ def test_a_resumed_run_ends_with_the_same_bits(sometimes_right, tmp_path: Path, 
     untimed = {name: 0 for name in metrics(through)[0] if name.endswith("_s")}
     for one, other in zip(metrics(through), metrics(broken), strict=True):
         assert one | untimed == other | untimed
+    for others in (records[1:], records[::-1]):
+        with pytest.raises(UsageError, match="--data: --resume with other records"):
+            run_rl(config(model), others, out_dir=broken, resume=True, quiet=True)
 
 
 def groups_of(lengths: list[int], rewards: list[float]) -> list[Group]:
