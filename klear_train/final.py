@@ -63,6 +63,7 @@ def save_final(
                 _save_weights(half, inner, weights, None if config is None else getattr(torch, config.dtype))
             tokenizer.save_pretrained(half)
             _say_what_ends_a_turn(half, tokenizer)
+            _as_readable_as_the_rest(half)
             shutil.rmtree(folder, ignore_errors=True)
             half.rename(folder)
         except (OSError, SafetensorError) as error:
@@ -86,6 +87,13 @@ def _save_weights(folder: Path, model: Any, weights: dict[str, Tensor], dtype: t
         path = folder / "config.json"
         values = json.loads(path.read_text(encoding="utf-8")) | {"dtype": str(dtype).removeprefix("torch.")}
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _as_readable_as_the_rest(folder: Path) -> None:
+    """Give weights the permissions of the other files, as umask has them: safetensors lets only the owner read."""
+    usual = folder / "tokenizer_config.json"
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(usual.stat().st_mode & 0o777)
 
 
 def _say_what_ends_a_turn(folder: Path, tokenizer: Any) -> None:

@@ -31,6 +31,7 @@ def test_samplers_of_the_final_model_stop_where_its_turns_end(tmp_path: Path, st
     expected = set(tokenizer.convert_tokens_to_ids(ends))
     listed = GenerationConfig.from_pretrained(final).eos_token_id
     assert set(listed if isinstance(listed, list) else [listed]) == expected
+    assert len({path.stat().st_mode for path in final.iterdir()}) == 1, "who reads one file reads the weights too"
     model, again = load_model_and_tokenizer(final, dtype="float32", device="cpu")
     assert end_tokens(model, again) == expected
     save_final(tmp_path / "after", model, again)  # as RL does with what SFT left
