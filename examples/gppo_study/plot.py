@@ -66,20 +66,22 @@ def curves(lines: list[dict[str, Any]], path: Path) -> None:
 
 def differences(summary: dict[str, Any], path: Path) -> None:
     """Late accuracy of each arm minus that of its Clip-Higher, on the same seeds, with 95% intervals."""
-    rows = [row for row in summary["arms"] if "minus_reference" in row]
+    rows = [row | {"reference": next((name for name in row["minus"] if name.startswith("clip_higher")), None)}
+            for row in summary["arms"]]  # fmt: skip
+    rows = [row for row in rows if row["reference"] is not None and not row["arm"].startswith("clip_higher")]
     arms = list(dict.fromkeys(row["arm"] for row in rows))[::-1]
     figure, axis = plt.subplots(figsize=(7, 0.36 * len(arms) + 1.2), layout="constrained")
     for task, shift, colour in (("sum", 0.2, "#2166ac"), ("sort", -0.2, "#e08214"), ("all", 0.0, "black")):
         for row in rows:
             if row["task"] != task:
                 continue
-            found, height = row["minus_reference"], arms.index(row["arm"]) + shift
+            found, height = row["minus"][row["reference"]], arms.index(row["arm"]) + shift
             axis.errorbar(found["mean"], height, xerr=found["half_width"] or 0, fmt="o", color=colour, markersize=4,
                           capsize=2)  # fmt: skip
         axis.plot([], [], "o", color=colour, label=task)
     axis.axvline(0, color="grey", linewidth=0.8)
     axis.set_yticks(range(len(arms)), [LABELS[arm] for arm in arms], fontsize=8)
-    axis.set_xlabel("late held-out accuracy minus Clip-Higher's (same epochs, rate and seed; 95% interval)")
+    axis.set_xlabel("late accuracy minus Clip-Higher's (same regime, same seeds; 95% interval)")
     axis.legend(fontsize=7)
     save(figure, path)
 
@@ -97,7 +99,7 @@ def dose(lines: list[dict[str, Any]], path: Path) -> None:
         gains = [float(line["late"]) - float(line["heldout_0"]) for line in chosen]
         axis.scatter([100 * float(line["outside"]) for line in chosen], gains, s=16, color=colour, label=label)
     axis.axhline(0, color="grey", linewidth=0.8)
-    axis.set(xscale="log", xlabel="tokens outside the range, %, mean over the run", ylabel="late accuracy − start")
+    axis.set(xlabel="tokens outside the range, %, mean over the run", ylabel="late accuracy − start")
     axis.legend(fontsize=7)
     save(figure, path)
 

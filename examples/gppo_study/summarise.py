@@ -3,7 +3,7 @@
     python examples/gppo_study/summarise.py runs.jsonl --out results
 
 Writes ``runs.csv`` (accuracies and where the tokens lay) and ``summary.json``. What counts is the *late accuracy*:
-the mean of the last two held-out evaluations. Arms are compared with their reference on the same seeds, so on the
+the mean of the last two held-out evaluations. Arms are compared on the same seeds, so on the
 same start and the same problems; the interval is Student's t over those differences.
 """
 
@@ -26,12 +26,11 @@ FIGURES = (*TOKENS, "outside_gradient_share", "kl", "entropy", "grad_norm")
 COLLAPSED_BY = 0.1
 
 
-def reference_of(arm: str) -> str:
-    """The Clip-Higher run that an arm is compared with: of the same epochs and learning rate."""
-    for suffix in ("_1epoch", "_half_lr"):
-        if arm.endswith(suffix):
-            return "clip_higher" + suffix
-    return "clip_higher"
+def references_of(arm: str) -> list[str]:
+    """What an arm is compared with: Clip-Higher and GPPO in its own regime, and itself in the study's main one."""
+    suffix = next((suffix for suffix in ("_1epoch", "_half_lr") if arm.endswith(suffix)), "")
+    wanted = [f"clip_higher{suffix}", f"gppo{suffix}", arm.removesuffix(suffix)]
+    return [name for name in dict.fromkeys(wanted) if name != arm]
 
 
 def line_of(run: dict[str, Any]) -> dict[str, Any]:
@@ -55,16 +54,12 @@ def interval(values: list[float]) -> dict[str, Any]:
 
 
 def compared(lines: list[dict[str, Any]], task: str | None) -> list[dict[str, Any]]:
-    """Each arm on one task (or on all of them): its late accuracy and its difference to its reference."""
+    """Each arm on one task (or on all of them): its late accuracy and its differences to others, seed by seed."""
     chosen = [line for line in lines if task in (None, line["task"])]
     late = {(line["task"], line["seed"], line["arm"]): line["late"] for line in chosen}
     table = []
-    for arm in dict.fromkeys(line["arm"] for line in lines):
+    for arm in dict.fromkeys(line["arm"] for line in chosen):
         own = [line for line in chosen if line["arm"] == arm]
-        pairs = [(line, late.get((line["task"], line["seed"], reference_of(arm)))) for line in own]
-        differences = [line["late"] - other for line, other in pairs if other is not None]
-        if not own:
-            continue
         row = {
             "task": task or "all",
             "arm": arm,
@@ -76,12 +71,14 @@ def compared(lines: list[dict[str, Any]], task: str | None) -> list[dict[str, An
             "outside": round(fmean(line["outside"] for line in own), 4),
             "clipped": round(fmean(line["clip_low_negative"] + line["clip_high_positive"] for line in own), 4),
             "outside_gradient_share": round(fmean(line["outside_gradient_share"] for line in own), 4),
+            "minus": {},
         }
-        if arm != reference_of(arm) and differences:
-            row["minus_reference"] = interval(differences) | {
-                "reference": reference_of(arm),
-                "worse_on": sum(difference < 0 for difference in differences),
-            }
+        for reference in references_of(arm):
+            pairs = [(line["late"], late.get((line["task"], line["seed"], reference))) for line in own]
+            differences = [mine - other for mine, other in pairs if other is not None]
+            if differences:
+                worse = sum(difference < 0 for difference in differences)
+                row["minus"][reference] = interval(differences) | {"worse_on": worse}
         table.append(row)
     return table
 
@@ -104,12 +101,16 @@ def main() -> None:
     summary = {"runs": len(lines), "cpu_s": round(sum(line["cpu_s"] for line in lines)), "arms": table}
     (args.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     for row in table:
-        difference = row.get("minus_reference", {})
+        against = [
+            f"− {name} {found['mean']:+.3f} ± {found['half_width'] or 0:.3f} ({found['worse_on']} of {found['n']} worse)"
+            for name, found in row["minus"].items()
+        ]
         print(
-            f"{row['task']:5} {row['arm']:20} n={row['late']['n']:2} late {row['late']['mean']:.3f} "
-            f"gain {row['gain']['mean']:+.3f} ± {row['gain']['half_width'] or 0:.3f} collapsed {row['collapsed']} "
-            f"outside {100 * row['outside']:.1f}%  vs reference {difference.get('mean', 0):+.3f} ± "
-            f"{difference.get('half_width') or 0:.3f}"
+            f"{row['task']:5}{row['arm']:20} late {row['late']['mean']:.3f} gain {row['gain']['mean']:+.3f} ± "
+            f"{row['gain']['half_width'] or 0:.3f} collapsed {row['collapsed']} outside {100 * row['outside']:.1f}% "
+            f"gradient {100 * row['outside_gradient_share']:.1f}%",
+            *against,
+            sep="  ",
         )
 
 
