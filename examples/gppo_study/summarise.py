@@ -102,7 +102,8 @@ def main() -> None:
     (args.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     for row in table:
         against = [
-            f"− {name} {found['mean']:+.3f} ± {found['half_width'] or 0:.3f} ({found['worse_on']} of {found['n']} worse)"
+            f"− {name} {found['mean']:+.3f} ± {found['half_width'] or 0:.3f} "
+            f"({found['worse_on']} of {found['n']} worse)"
             for name, found in row["minus"].items()
         ]
         print(
