@@ -46,6 +46,7 @@ def killed_until_done(folder, arguments, *, draw, longest_s):
         return kills
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_asks_for_the_rest_only_and_ends_the_same(tmp_path):
     (tmp_path / "in.jsonl").write_bytes(lines(problems(300)))
     with serving(ApiServer(delay_s=0.05)) as server:
@@ -181,6 +182,7 @@ def test_a_dry_run_shows_the_prompt_in_its_template_and_samples_nothing(tmp_path
     assert b'"content": "0 + 1?"' in klear(tmp_path, line).stdout  # no server is asked
 
 
+@pytest.mark.slow
 def test_a_transformers_run_killed_while_it_writes_ends_the_same(tmp_path, model):
     (tmp_path / "in.jsonl").write_bytes(lines(problems(60)))
     line = ["sample", "in.jsonl", "--model", model, "--n", "2", "--max-tokens", "40", "--batch-size", "4", "-q"]

@@ -255,6 +255,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
     """Five times the data is 17 MiB more of tokens: less than 8 MiB more of memory."""
 
