@@ -33,7 +33,7 @@ def benchmark_items(specs: Sequence[str]) -> list[Item]:
         RecordError: a file that is empty or of no known schema.
         CapabilityError: a catalogued benchmark that is not at hand.
     """
-    from klear_data.contamination import Item, read_benchmark
+    from klear_data.contamination import Item, read_benchmark, refuse_wordless
     from klear_data.sources.benchmarks import benchmark_records, expand_benchmark, where_from
     from klear_data.sources.paths import expand_sources
     from klear_data.text import prompt_text
@@ -49,6 +49,7 @@ def benchmark_items(specs: Sequence[str]) -> list[Item]:
             for where, record in benchmark_records(benchmark):
                 name = record["extra_info"].get("item")
                 text = prompt_text(record["prompt"])
+                refuse_wordless(text, where)
                 items.append(Item(benchmark.name, where, None if name is None else str(name), text, record))
     return items
 

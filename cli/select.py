@@ -58,6 +58,8 @@ def select(
             "--method random: takes no --warm-start and no --embeddings, as it looks at no vector; expected "
             "--method k-center with them; leave them out or change the method"
         )
+    if stratify and not split_commas(stratify):
+        raise UsageError("--stratify: empty; expected keys of the records; name one, or leave the option out")
     options = SelectOptions(k, method, tuple(split_commas(stratify or [])), quota, seed)
     embedder = open_embedder(embeddings) if method == "k-center" else None
     warm_vectors = None

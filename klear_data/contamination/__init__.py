@@ -19,7 +19,7 @@ instead, the same for every part, or nothing. A :class:`Verdict` is plain data a
 A class of evidence is a :class:`Scorer`: built from the items, then asked with batches of problems.
 """
 
-from klear_data.contamination.benchmarks import read_benchmark
+from klear_data.contamination.benchmarks import read_benchmark, refuse_wordless
 from klear_data.contamination.detector import CLASSES, Detector, DetectorOptions
 from klear_data.contamination.types import CLEAN, Action, Evidence, Finding, Item, Policy, Problem, Scorer, Verdict
 
@@ -37,4 +37,5 @@ __all__ = [
     "Scorer",
     "Verdict",
     "read_benchmark",
+    "refuse_wordless",
 ]

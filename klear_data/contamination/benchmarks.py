@@ -31,14 +31,20 @@ def read_benchmark(path: str) -> list[Item]:
             except ValueError as error:
                 raise RecordError(f"{where}: {error}") from None
             text = prompt_text(record["prompt"])
-            if not text.strip():
-                raise RecordError(f"{where}: an empty problem; expected a benchmark item; mend the benchmark file")
+            refuse_wordless(text, where)
             items.append(Item(Path(path).name, where, _name(record), text, record))
     finally:
         source.close()
     if not items:
         raise RecordError(f"{path}: no benchmark items in it; expected at least one problem; check the file")
     return items
+
+
+def refuse_wordless(text: str, where: str) -> None:
+    """Raise RecordError for an item with nothing to compare, such as ``-``."""
+    if not any(map(str.isalnum, text)):
+        what = f"a problem of signs alone, {text.strip()!r}" if text.strip() else "an empty problem"
+        raise RecordError(f"{where}: {what}; expected a benchmark item, with words or numbers; mend the benchmark file")
 
 
 def _name(record: Record) -> str | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from klear_data.contamination.scorers import SCORED, make_scorers
+from klear_data.contamination.seen import seen
 from klear_data.contamination.tokens import TokeniserName, tokeniser
 from klear_data.contamination.types import ACTIONS, CLEAN, Evidence, Finding, Item, Policy, Problem, Verdict
 from klear_data.contamination.verbatim import NOTHING, Passage, Sight, Suspicion, Text, Verbatim
@@ -56,6 +57,7 @@ class Detector:
         distinct: dict[str, Item] = {}
         for item in items:
             self._read[item.benchmark] += 1
+            item = replace(item, text=seen(item.text))
             distinct.setdefault(normalise(item.text), item)
         self.items = list(distinct.values())
         self._tokeniser = tokeniser(self.options.tokeniser)
@@ -66,6 +68,7 @@ class Detector:
 
     def lookup_many(self, problems: Sequence[Problem]) -> list[Verdict]:
         """The verdict on each prompt; it depends on nothing but that prompt and what comes with it."""
+        problems = [problem._replace(normalised=_seen(problem.normalised)) for problem in problems]
         sights = self._sights(problems)
         found: dict[int, list[Finding]] = {
             number: [self._finding(seen.evidence, seen.ngrams) for seen in sight.suspicions]
@@ -93,7 +96,15 @@ class Detector:
         others = self._scorers or self._solutions is not None or self._tokeniser.reads_original
         if others or not self._looks_for("verbatim"):
             return range(len(ends))
-        return self._questions.candidates(data, ends)
+        return self._questions.candidates(*self._as_seen(data, ends))
+
+    @staticmethod
+    def _as_seen(data: bytes, ends: Any) -> tuple[bytes, Any]:
+        if data.isascii():
+            return data, ends
+        from klear_data.contamination import kernels
+
+        return kernels.respelled(data, ends, _seen)
 
     def count(self, verdicts: Iterable[Verdict]) -> None:
         """Count the n-grams of distinct prompts, so that those frequent among them convict nobody alone."""
@@ -165,7 +176,8 @@ class Detector:
         for number, problem in enumerate(problems):
             for index, rollout in enumerate(problem.record.get("rollouts") or ()):
                 places.append((number, index))
-                texts.append(Text(normalise(rollout["completion"]), rollout["completion"]))
+                completion = seen(rollout["completion"])
+                texts.append(Text(normalise(completion), completion))
         worst = [NOTHING] * len(problems)
         for (number, index), sight in zip(places, self._questions.look(texts), strict=True):
             if sight.suspicions and sight.coverage > worst[number].coverage:
@@ -204,4 +216,10 @@ def _solutions(items: Iterable[Item]) -> Iterator[Passage]:
     """The worked solutions that benchmark files bring."""
     for item in items:
         for rollout in item.record.get("rollouts") or ():
-            yield Passage(item, rollout["completion"], "solution")
+            yield Passage(item, seen(rollout["completion"]), "solution")
+
+
+def _seen(normalised: str) -> str:
+    """A normalised text as a reader sees it, normalised."""
+    visible = seen(normalised)
+    return visible if visible is normalised else normalise(visible)

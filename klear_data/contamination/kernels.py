@@ -6,7 +6,7 @@ tokens before anybody is accused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,25 @@ def tokenise(texts: Sequence[str], classes: Any) -> Texts:
 
 def tokenise_bytes(data: bytes, ends: Any, classes: Any) -> Texts:
     """The same of texts in UTF-8 one after the other, with the places where they end (int64)."""
-    tokens = np.empty(len(data), dtype=np.uint64)  # only what is written costs memory
+    tokens = np.empty(len(data) + 1, dtype=np.uint64)  # only what is written costs memory
     starts = np.zeros(len(ends) + 1, dtype=np.int64)
     _tokenise(np.frombuffer(data, dtype=np.uint8), ends, classes, tokens, starts)
     return tokens[: starts[-1]], starts
+
+
+def respelled(data: bytes, ends: Any, change: Callable[[str], str]) -> tuple[bytes, Any]:
+    """Texts in UTF-8 one after the other (with where each ends) after a change to those that are not ASCII."""
+    odd = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) >= 128)
+    starts, sizes = [0, *ends.tolist()], np.diff(ends, prepend=0)
+    pieces = []
+    copied = 0
+    for text in np.unique(np.searchsorted(ends, odd, side="right")).tolist():
+        first, after = starts[text], starts[text + 1]
+        changed = change(data[first:after].decode("utf-8", "surrogatepass")).encode("utf-8", "surrogatepass")
+        pieces += [data[copied:first], changed]
+        copied = after
+        sizes[text] = len(changed)
+    return b"".join([*pieces, data[copied:]]), np.cumsum(sizes)
 
 
 def ngram_hashes(texts: Texts, n: int) -> Any:
@@ -118,9 +133,16 @@ def sharing(texts: Texts, table: NgramTable, holders: Lists, least: Any) -> tupl
 @njit(cache=True)
 def _tokenise(data, ends, classes, tokens, starts):  # type: ignore[no-untyped-def]
     """Hashes of the tokens of every text into ``tokens``, where each text begins there into ``starts``."""
+    words_only = classes[:128].max() <= WORD
     count = 0
     place = 0
     for text, end in enumerate(ends):
+        if words_only:
+            words = _ascii_words(data, place, end, classes, tokens, count)
+            if words >= 0:
+                count = starts[text + 1] = words
+                place = end
+                continue
         kind = BETWEEN  # of the token that is open; of a command that is no token COMMAND
         before = BETWEEN
         hashed = _SEED
@@ -146,6 +168,22 @@ def _tokenise(data, ends, classes, tokens, starts):  # type: ignore[no-untyped-d
             tokens[count] = hashed ^ hashed >> _SHIFT
             count += 1
         starts[text + 1] = count
+
+
+@njit(cache=True)
+def _ascii_words(data, place, end, classes, tokens, count):  # type: ignore[no-untyped-def]
+    """The same of one text without a branch a character, -1 if it is not in ASCII; only where every token is a word."""
+    before = np.uint64(BETWEEN)
+    hashed = _SEED
+    while place < end and data[place] < 128:
+        now = np.uint64(classes[data[place]])
+        tokens[count] = hashed ^ hashed >> _SHIFT  # overwritten unless a word has ended
+        count += np.int64(before & ~now)
+        hashed = ((hashed if before else _SEED) ^ np.uint64(data[place])) * _PRIME
+        before = now
+        place += 1
+    tokens[count] = hashed ^ hashed >> _SHIFT
+    return count + np.int64(before) if place == end else -1
 
 
 @njit(cache=True)

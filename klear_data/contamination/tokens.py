@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from klear_data.contamination.seen import SEEN
 from klear_data.latex import LATEX, canonical_latex
 from klear_data.text import NORMALISER, normalise
 
@@ -28,7 +29,7 @@ class Tokeniser:
 
     Attributes:
         name: with its version.
-        normaliser: what the text goes through first, with its version.
+        normaliser: what the text goes through first, with the versions.
         prepare: from the normalised and the original text to the one that is cut into tokens.
         word: the characters (a class of a regular expression) whose runs are tokens.
         single: characters that are a token each.
@@ -82,14 +83,20 @@ def _canonical(normalised: str, original: str) -> str:
     return normalised if _HAS_MARKUP(normalised) is None else normalise(canonical_latex(original))
 
 
+_PLAIN = f"{NORMALISER} {SEEN}"
 _TOKENISERS = {
     "words": Tokeniser(
-        "words+cjk/1", NORMALISER, _normalised, word=rf"[^\W{_CJK}]", single=f"[{_CJK}]", reads_original=False
+        "words+cjk/1",
+        f"{NORMALISER} {SEEN}",
+        _normalised,
+        word=rf"[^\W{_CJK}]",
+        single=f"[{_CJK}]",
+        reads_original=False,
     ),
-    "whitespace": Tokeniser("whitespace/1", "none", _original, word=r"\S"),
+    "whitespace": Tokeniser("whitespace/1", SEEN, _original, word=r"\S"),
     "latex": Tokeniser(
         "latex+cjk/1",
-        f"{LATEX} {NORMALISER}",
+        f"{LATEX} {_PLAIN}",
         _canonical,
         word=_LETTER,
         digit=r"\d",

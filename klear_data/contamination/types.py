@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from klear_data.contamination.seen import seen
 from klear_data.records import Record
 from klear_data.text import prompt_text
 
@@ -51,8 +52,8 @@ class Problem(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The prompt as it was written."""
-        return prompt_text(self.record["prompt"])
+        """The prompt as it was written, for who reads it."""
+        return seen(prompt_text(self.record["prompt"]))
 
 
 class Scorer(Protocol):

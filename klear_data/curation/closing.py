@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from klear_data.contamination import CLEAN, Detector, Verdict
@@ -49,6 +50,7 @@ class Closing:
         # A row that is signable and has its gold is clean unless something is noted: it gets the usual stamp.
         self._wanted = SIGNABLE | (HAS_GOLD if options.require_gold else 0)
         self._agreeing: Sequence[bool] = ()
+        self._gone = bytearray()
         self.groups: Groups | None = None
         self.marker: Marker | None = None
         self.rows_out: Counter[str] = Counter()
@@ -63,6 +65,7 @@ class Closing:
         """
         if self.groups is not None and self.marker is None and self._options.prefer == "first":
             self._agreeing = agreeing(self.groups, self._spool, flags=self._wanted, of=self._wanted | NOTED)
+        self._gone = bytearray(len(self._spool))
         for name, first, end in self._spool.batches():
             if self.marker is not None:
                 self.marker.see(name)
@@ -89,6 +92,7 @@ class Closing:
             else:
                 outcome = self._row(row, line, name, notes.get(row, {}))
             if isinstance(outcome, Drop):
+                self._gone[row] = True
                 yield outcome
             else:
                 kept.append(outcome)
@@ -172,6 +176,16 @@ class Closing:
         merged = found.merged.get(row, 0)
         evidence = {"of": found.survivor_id, "of_where": found.where, "rollouts_merged": merged}
         return Rejection("duplicate", evidence)
+
+    def where_kept(self, number: int) -> str:
+        """The place of one of the records that stay, counted from 0; asked when all are known."""
+        return self._spool.where(int(self._kept[number]))
+
+    @cached_property
+    def _kept(self) -> Any:
+        import numpy as np
+
+        return np.flatnonzero(np.frombuffer(self._gone, np.uint8) == 0)
 
     def take_back(self, record: Record) -> None:
         """A record that was counted as staying goes after all."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from klear_data.contamination.kernels import respelled
 from klear_data.text import ASCII_FOLD, normalise
 
 _TABLE = np.frombuffer(ASCII_FOLD + bytes(range(128, 256)), dtype=np.uint8)
@@ -26,18 +27,9 @@ def fold(texts: Sequence[str]) -> tuple[bytes, Any]:
 
 def fold_utf8(data: Any, ends: Any) -> tuple[bytes, Any]:
     """The same of texts in UTF-8 one after the other (uint8), and where each ends (int64)."""
-    odd = np.unique(np.searchsorted(ends, np.flatnonzero(data >= 128), side="right")).tolist()
-    if not odd:
-        return fold_ascii(data, ends)
-    whole, starts, sizes = data.tobytes(), [0, *ends.tolist()], np.diff(ends, prepend=0)
-    pieces = []
-    copied = 0
-    for number in odd:
-        normalised = normalise(whole[starts[number] : starts[number + 1]].decode()).encode()
-        pieces += [whole[copied : starts[number]], normalised]
-        copied = starts[number + 1]
-        sizes[number] = len(normalised)
-    return fold_ascii(b"".join([*pieces, whole[copied:]]), np.cumsum(sizes))
+    if len(data) and int(data.max()) >= 128:
+        return fold_ascii(*respelled(data.tobytes(), ends, normalise))
+    return fold_ascii(data, ends)
 
 
 def fold_ascii(data: Any, ends: Any) -> tuple[bytes, Any]:

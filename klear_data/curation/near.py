@@ -33,8 +33,13 @@ class NearFilter:
         self._near = NearDuplicates(threshold)
         self._on_drop = on_drop
 
-    def run(self, outcomes: Iterable[Lines | Drop]) -> Iterator[Lines | Drop]:
-        """The outcomes with near-duplicates among the drops; records keep their order."""
+    def run(self, outcomes: Iterable[Lines | Drop], where: Callable[[int], str]) -> Iterator[Lines | Drop]:
+        """The outcomes with near-duplicates among the drops; records keep their order.
+
+        Args:
+            outcomes: of all rows.
+            where: the place of the n-th record that stays, asked when the last outcome has come.
+        """
         with tempfile.TemporaryFile() as file:
             offsets = array("q", [0])
             for outcome in outcomes:
@@ -62,7 +67,8 @@ class NearFilter:
                     continue
                 self._on_drop(glance(line(row)))
                 of = glance(line(representative))["id"]
-                yield Drop({}, "near_duplicate", {"of": of, "similarity": round(similarities[row], 3)}, line(row))
+                evidence = {"where": where(row), "of": of, "of_where": where(representative)}
+                yield Drop({}, "near_duplicate", {**evidence, "similarity": round(similarities[row], 3)}, line(row))
             yield Lines(b"".join(kept), len(kept))
 
     def notes(self) -> dict[str, Any]:

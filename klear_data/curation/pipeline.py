@@ -95,7 +95,7 @@ class Curation:
             if options.shard is not None:
                 closing.marker = Marker(self._run_id(), options.shard)
             outcomes = closing.run()
-            yield from outcomes if self._near is None else self._near.run(outcomes)
+            yield from outcomes if self._near is None else self._near.run(outcomes, closing.where_kept)
 
     def notes(self) -> dict[str, Any]:
         """Further counts for the report and the closing table."""

@@ -99,6 +99,8 @@ def read_vectors(path: str) -> Any:
         raise UsageError(
             f"{path}: not a table of numbers; expected an array of rows × dimensions; save one vector a row"
         )
+    if not vectors.shape[1]:
+        raise UsageError(f"{path}: vectors of no dimension; expected at least one column; check the encoder")
     with np.errstate(over="ignore"):
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.size and not float(np.abs(vectors).max()) < 1e15:  # False for NaN too; squares must fit float32

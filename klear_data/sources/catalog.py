@@ -126,11 +126,14 @@ def source_rows(source: CataloguedSource, *, at_most: int | None = None) -> Iter
 
     Raises:
         CapabilityError: none is at hand; the message says which files to put where.
-        UsageError: a column of the catalogue is missing, or a row can't be joined to its problem.
+        UsageError: a column of the catalogue is missing, a row can't be joined to its problem, or there is no row.
     """
+    where = None
     for where, row, part, commit in islice(_joined_rows(source), at_most):
         provenance = {"split": part.split, "revision": commit, "license": source.license}
         yield where, _as_raw(source, source.renamed(row), provenance)
+    if where is None:
+        raise UsageError(f"{where_from(source)}: no row of this source; expected some; fetch its files again")
 
 
 def _joined_rows(source: CataloguedSource) -> Iterator[Located]:

@@ -134,6 +134,8 @@ def _file_rows(path: Path) -> Iterator[tuple[str, Record]]:
     if path.name.lower().endswith(_ARROW):
         yield from hub.arrow_rows(path)
         return
+    if not path.stat().st_size:
+        raise UsageError(f"{path}: an empty file; expected rows of the data set; fetch the file again")
     source = Source(str(path))
     try:
         for item in source:

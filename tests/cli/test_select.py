@@ -98,11 +98,14 @@ def test_more_than_there_are_none_and_an_empty_input(shell):
         ("--k 2 --method random --warm-start v.npy", 2, "--method k-center"),
         ("--k 2 --warm-start -", 2, "stdin is named for two inputs"),
         ("--k 2 --stratify ability,data_sorce", 2, "data_sorce: no record has it"),
+        ("--k 2 --stratify ''", 2, "--stratify: empty"),
+        ("--k 2 --embeddings flat.npy", 2, "flat.npy: vectors of no dimension"),
     ],
 )
 def test_what_can_not_be_done_is_said(shell, tmp_path, options, code, said):
     np.save(tmp_path / "v.npy", np.zeros((2, 1)))
     np.save(tmp_path / "three.npy", np.zeros((3, 1)))
+    np.save(tmp_path / "flat.npy", np.zeros((3, 0)))
     np.save(tmp_path / "wide.npy", np.zeros((3, 2)))
     (tmp_path / "empty.jsonl").write_bytes(b"")
     (tmp_path / "raw.jsonl").write_bytes(b'{"problem": "1+1?"}\n')

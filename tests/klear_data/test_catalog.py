@@ -97,6 +97,16 @@ def test_a_folder_without_data_says_what_it_wants(tmp_path, monkeypatch):
         list(source_rows(expand_names("TACO")[0]))
 
 
+def test_a_mirror_without_a_row_is_an_error(tmp_path, monkeypatch):
+    mirror(tmp_path, monkeypatch, "OpenCodeReasoning", [])
+    with pytest.raises(UsageError, match="an empty file; expected rows"):
+        list(source_rows(expand_names("OpenCodeReasoning")[0]))
+    for file in (tmp_path / "OpenCodeReasoning").rglob("*.jsonl"):
+        file.write_text("\n")
+    with pytest.raises(UsageError, match="no row of this source"):
+        list(source_rows(expand_names("OpenCodeReasoning")[0]))
+
+
 def test_a_column_that_went_missing_is_named(tmp_path, monkeypatch):
     mirror(tmp_path, monkeypatch, "OpenCodeReasoning", [{"prompt": "Sort.", "output": "sorted(x)"}])
     with pytest.raises(UsageError, match="no column 'input'"):

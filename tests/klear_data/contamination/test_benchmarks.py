@@ -31,6 +31,7 @@ def test_benchmark_files_of_every_schema_are_read_and_their_items_named(tmp_path
         ("\n\n", "no benchmark items"),
         ('{"colour": "red"}\n', ":1: no column holds a problem"),
         ('{"problem": "p"}\n{"problem": " "}\n', ":2: an empty problem"),
+        ('{"problem": "p"}\n{"problem": "!!!"}\n', ":2: a problem of signs alone, '!!!'"),
         ('{"problem": "p"}\n{broken\n', ":2: not JSON"),
     ],
 )

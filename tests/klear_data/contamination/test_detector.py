@@ -6,6 +6,7 @@ import random
 import pytest
 
 from klear_data.contamination import CLASSES, CLEAN, Detector, DetectorOptions, Item, ngrams
+from klear_data.curation.kernels import fold
 from tests.klear_data.contamination.helpers import items_of, lookup, ngram_rule, only, problem
 
 ITEM = (
@@ -66,12 +67,14 @@ def test_the_stamp_names_the_semantics():
     assert ngram_rule(ITEM).stamp(CLEAN) == {
         "n": 9,
         "tokeniser": "words+cjk/1",
-        "normaliser": "nfkc-casefold-ws/1",
+        "normaliser": "nfkc-casefold-ws/1 seen/1",
         "hits": 0,
         "boilerplate_hits": 0,
     }
-    assert ngram_rule(ITEM, tokeniser="latex").stamp(CLEAN)["normaliser"] == "latex-canonical/1 nfkc-casefold-ws/1"
-    assert ngram_rule(ITEM, tokeniser="whitespace").stamp(CLEAN)["normaliser"] == "none"
+    assert (
+        ngram_rule(ITEM, tokeniser="latex").stamp(CLEAN)["normaliser"] == "latex-canonical/1 nfkc-casefold-ws/1 seen/1"
+    )
+    assert ngram_rule(ITEM, tokeniser="whitespace").stamp(CLEAN)["normaliser"] == "seen/1"
 
 
 def settled(detector, texts):
@@ -181,3 +184,34 @@ def test_the_report_says_what_was_compared_and_how():
     assert notes["benchmarks"] == {"bench.jsonl": 2}
     assert (notes["items"], notes["items_shorter_than_n"], notes["n"]) == (2, 1, 9)
     assert notes["policy"] == only("verbatim")
+
+
+CYRILLIC, GREEK = str.maketrans("aeocpyx", "аеосрух"), str.maketrans("AEOT", "ΑΕΟΤ")
+UNSEEN = {
+    "zero-width spaces": lambda text: "\u200b".join(text),
+    "soft hyphens": lambda text: text.replace("e", "e\u00ad"),
+    "Cyrillic letters": lambda text: text.translate(CYRILLIC),
+    "Greek capitals": lambda text: text.upper().translate(GREEK),
+    "variation selectors and bidi marks": lambda text: text.replace("e", "e\u200e\ufe0f"),
+}
+OTHER = "Ann has seven eggs, eats three of them and sells what is left for a dollar."
+RUSSIAN = "у маши было два яблока и она съела одно из них вечером дома"
+
+
+@pytest.mark.parametrize("rule", ["words", "latex"])
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_no_reader_sees_hides_no_copy(name, rule):
+    detector = ngram_rule(ITEM, tokeniser=rule)
+    texts = [UNSEEN[name](ITEM), UNSEEN[name](OTHER), "short but said in more than four words"]
+    assert texts[0] != ITEM
+    assert [verdict.action for verdict in detector.lookup_many(list(map(problem, texts)))] == ["drop", "keep", "keep"]
+    assert 0 in detector.candidates(*fold(texts))
+
+
+def test_an_item_with_unseen_characters_is_found_in_a_prompt_without():
+    assert lookup(ngram_rule(UNSEEN["zero-width spaces"](ITEM)), ITEM).action == "drop"
+
+
+def test_problems_in_scripts_of_look_alikes_stay_apart():
+    assert lookup(ngram_rule(RUSSIAN), RUSSIAN).action == "drop"
+    assert lookup(ngram_rule(RUSSIAN), RUSSIAN.replace("два", "три").replace("одно", "всё")).action == "keep"

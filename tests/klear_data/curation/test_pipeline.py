@@ -109,6 +109,20 @@ def test_contaminated_prompts_go_with_the_item_and_the_span(dedup):
     assert notes["decontamination"]["benchmarks"] == {"bench.jsonl": 1}
 
 
+def test_near_duplicates_say_where_they_and_what_they_resemble_stood():
+    text = "tom has {} red apples and gives two of them to anna, how many does he keep"
+    rows = [problem("what is 1?"), problem("what is 1?"), problem("a?", "proof"), problem(text.format(7))]
+    rows += [problem(text.format(8)), problem(text.format(7) + " now")]
+    outcomes, _ = curate(rows, dedup="near", size=2)
+    assert dropped(outcomes) == [
+        ("duplicate", "toy.jsonl:2"),
+        ("no_gold", "toy.jsonl:3"),
+        ("near_duplicate", "toy.jsonl:6"),
+    ]
+    near = next(outcome for outcome in outcomes if isinstance(outcome, Drop) and outcome.reason == "near_duplicate")
+    assert near.evidence["of_where"] == "toy.jsonl:4"
+
+
 def test_duplicates_of_a_contaminated_prompt_do_not_slip_through():
     outcomes, _ = curate([problem(LEAK), problem(LEAK.upper())], items=ITEMS)
     assert dropped(outcomes) == [("contaminated", "toy.jsonl:1"), ("duplicate", "toy.jsonl:2")]
