@@ -45,6 +45,7 @@ from klear_train.rollout.follow import Follower
 from klear_train.rollout.share import SamplerFailed, sample_together
 from klear_train.rollout_log import RunLog, describe
 from klear_train.run_dir import open_run
+from klear_train.schedule import is_due
 from klear_train.settings import RLConfig
 from klear_train.sft import TrainResult
 from klear_train.vital_signs import VerifiersFailed, VitalSigns
@@ -287,11 +288,8 @@ def update(parts: Parts, groups: Sequence[Group], state: Position) -> Row:
 
 def evaluation(parts: Parts, heldout: Sequence[dict[str, Any]]) -> Row:
     """Accuracy on held-out records, by ability."""
-    return dict(
-        evaluate(
-            parts.follower.engine, heldout, parts.config, parts.world, judges=parts.judges, pool=parts.pool
-        )
-    )  # fmt: skip
+    engine, judges, pool = parts.follower.engine, parts.judges, parts.pool
+    return dict(evaluate(engine, heldout, parts.config, parts.world, judges=judges, pool=pool))
 
 
 def sampling(config: RLConfig, *, seed: int) -> SamplingParams:
@@ -300,8 +298,3 @@ def sampling(config: RLConfig, *, seed: int) -> SamplingParams:
     return SamplingParams(
         n=rollout.n, temperature=rollout.temperature, top_p=rollout.top_p, max_tokens=rollout.max_tokens, seed=seed
     )
-
-
-def is_due(every: int, step: int) -> bool:
-    """Whether something done every so many steps (0: never) is done after this one."""
-    return every > 0 and step % every == 0

@@ -25,3 +25,8 @@ def learning_rate(step: int, *, peak: float, floor: float, warmup_steps: int, to
     done = min(1.0, (step - warmup_steps) / max(1, total_steps - 1 - warmup_steps))
     left = 0.5 * (1 + math.cos(math.pi * done)) if shape == "cosine" else 1 - done
     return floor + (peak - floor) * left
+
+
+def is_due(every: int, step: int) -> bool:
+    """Whether something done every so many steps (0: never) is done after this one."""
+    return every > 0 and step % every == 0

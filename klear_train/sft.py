@@ -29,6 +29,7 @@ from klear_train.optim import Stepper, TrainingStopped
 from klear_train.packing import Batch, Example, collate, pack
 from klear_train.plan import Plan, Row, micro_batches
 from klear_train.run_dir import open_run
+from klear_train.schedule import is_due
 from klear_train.settings import SFTConfig
 from klear_train.tokens import TokenStore, build_token_store, check_vocabulary, open_token_store
 
@@ -264,8 +265,3 @@ def note_short(plan: Plan, config: SFTConfig, world: World) -> None:
             f"note: {config.epochs} epochs are {plan.available} steps, fewer than max_steps = {config.max_steps}",
             file=sys.stderr,
         )
-
-
-def is_due(every: int, step: int) -> bool:
-    """Whether something done every so many steps (0: never) is done after this one."""
-    return every > 0 and step % every == 0
